@@ -1,0 +1,1 @@
+"""What happened: the vocabulary (`types`), its bytes (`codec`) and the log that keeps it (`log`)."""

@@ -1,0 +1,253 @@
+"""The vocabulary: every fact that the log can hold, as frozen structs in one closed union.  PURE
+
+An event is named in the past tense and says what happened, never what should be done. Its fields are
+what the log stores for good: adding one needs a default, changing or removing one needs an upcaster
+in `codec`. Paths are relative to the home folder. Whole numbers identify jobs and frames.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, get_args
+
+import msgspec
+
+from daemon.prompts import Fault, Prompt
+
+Step = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class DaemonStarted(msgspec.Struct, frozen=True, kw_only=True):
+    """The daemon has opened its log and is about to take work."""
+
+    version: str
+    host: str
+    pid: int
+    devices: list[str]
+    model: str
+
+
+class DaemonStopped(msgspec.Struct, frozen=True, kw_only=True):
+    """The daemon ended on purpose; its absence before the next DaemonStarted tells of a crash."""
+
+    reason: str
+    """`signal`, or `idle` for `--until-idle`."""
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a job came from."""
+
+    kind: Literal["file", "http"]
+    name: str
+    """The file's name as it was dropped (undecodable bytes shown as `\\xNN`), or the client's address."""
+    sha256: str
+    """Of the bytes as they came, in hexadecimal."""
+    claim: str
+    """Names this one drop: the same claim is never accepted twice."""
+
+
+class JobAccepted(msgspec.Struct, frozen=True, kw_only=True):
+    """A prompt was checked and queued; its frames are numbered `first_frame`, `first_frame + 1` …"""
+
+    job: int
+    first_frame: int
+    seeds: list[int]
+    """One per frame, drawn and recorded here where the prompt left it open."""
+    prompt: Prompt
+    """The whole prompt with every default filled in."""
+    source: Source
+
+
+class JobRejected(msgspec.Struct, frozen=True, kw_only=True):
+    """A dropped file was refused; it lies in `rejected/` with the same faults beside it."""
+
+    source: Source
+    faults: list[Fault]
+
+
+class JobDuplicate(msgspec.Struct, frozen=True, kw_only=True):
+    """A drop that was taken before came again; nothing was queued."""
+
+    job: int
+    """The job that the drop repeats."""
+    source: Source
+
+
+class ModelLoaded(msgspec.Struct, frozen=True, kw_only=True):
+    """A device holds a checkpoint and can sample with it."""
+
+    device: str
+    model: str
+    seconds: float
+    bytes: int
+    """Size of the parameters in memory."""
+
+
+class ModelFailed(msgspec.Struct, frozen=True, kw_only=True):
+    """A checkpoint could not be loaded; the frame that asked for it fails with the same message."""
+
+    device: str
+    model: str
+    message: str
+
+
+class FrameCreated(msgspec.Struct, frozen=True, kw_only=True):
+    """A device has begun a frame; its preview will appear at `path`."""
+
+    frame: int
+    job: int
+    index: int
+    """Place within the job, from 0."""
+    seed: int
+    path: str
+    """Of the preview picture."""
+    generator: Literal["sdxl"]
+    project: str
+    device: str
+
+
+class PreviewWritten(msgspec.Struct, frozen=True, kw_only=True):
+    """The denoised latent after `step` stands as a whole picture at `path`."""
+
+    frame: int
+    job: int
+    step: Step
+    """Counts the steps a person asked for, from 1."""
+    steps: Step
+    sigma: float
+    """Noise level that the step began at, in the scheduler's units."""
+    path: str
+    bytes: int
+    width: int
+    height: int
+    method: Literal["taesd", "latent2rgb"]
+    skipped: int
+    """Steps since the last PreviewWritten whose preview gave way to a newer one."""
+    ms: float
+    """From the step's end to the picture lying whole on disk, in milliseconds."""
+
+
+class Recipe(msgspec.Struct, frozen=True, kw_only=True):
+    """What was really used to make a picture, enough to make it again."""
+
+    prompt: Prompt
+    seed: int
+    scheduler: str
+    """The diffusers class."""
+    scheduler_config: dict[str, Any]
+    dtype: str
+    device: str
+    versions: dict[str, str]
+    """Of torch, diffusers and transformers."""
+
+
+class FinalWritten(msgspec.Struct, frozen=True, kw_only=True):
+    """The finished picture stands whole and fsynced at `path`."""
+
+    frame: int
+    job: int
+    path: str
+    bytes: int
+    width: int
+    height: int
+    sha256: str
+    """Of the file."""
+    pixels_sha256: str
+    """Of the decoded RGB bytes, row by row: equal pictures have equal values whatever the file format."""
+    seconds: float
+    """From FrameCreated to the file lying on disk."""
+    recipe: Recipe
+
+
+class PreviewDeleted(msgspec.Struct, frozen=True, kw_only=True):
+    """The frame's preview file is gone."""
+
+    frame: int
+    job: int
+    path: str
+    why: Literal["replaced", "cancelled", "failed", "orphan"]
+
+
+class CancelRequested(msgspec.Struct, frozen=True, kw_only=True):
+    """Someone asked to stop a frame, looking at the picture of `step`."""
+
+    frame: int
+    job: int
+    by: str
+    step: Step
+
+
+class FrameCancelled(msgspec.Struct, frozen=True, kw_only=True):
+    """The frame was stopped after `step` steps; the VAE decode was not paid for."""
+
+    frame: int
+    job: int
+    step: Step
+
+
+class FrameFailed(msgspec.Struct, frozen=True, kw_only=True):
+    """The frame was given up."""
+
+    frame: int
+    job: int
+    attempt: int
+    kind: Literal["out_of_memory", "bad_model", "device_died", "disk", "internal"]
+    message: str
+
+
+class FrameInterrupted(msgspec.Struct, frozen=True, kw_only=True):
+    """The daemon or the device died while the frame was being made; the frame waits to go on."""
+
+    frame: int
+    job: int
+    step: Step
+    why: Literal["daemon_died", "daemon_stopped", "device_died"]
+    message: str
+
+
+class FrameResumed(msgspec.Struct, frozen=True, kw_only=True):
+    """A device has taken an interrupted frame up again from `step`."""
+
+    frame: int
+    job: int
+    step: Step
+    path: str
+    """Of the preview picture."""
+    attempt: int
+    device: str
+
+
+Event = (
+    DaemonStarted
+    | DaemonStopped
+    | JobAccepted
+    | JobRejected
+    | JobDuplicate
+    | ModelLoaded
+    | ModelFailed
+    | FrameCreated
+    | PreviewWritten
+    | FinalWritten
+    | PreviewDeleted
+    | CancelRequested
+    | FrameCancelled
+    | FrameFailed
+    | FrameInterrupted
+    | FrameResumed
+)
+"""The closed union. `codec` and every fold go through it, so a forgotten case fails the type check."""
+
+BY_NAME: dict[str, type[Event]] = {kind.__name__: kind for kind in get_args(Event)}
+"""Event types by the name that the log's `type` column holds."""
+
+
+class Recorded(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of the log: an event and its place in history."""
+
+    seq: int
+    """1, 2, 3 … without gaps, in commit order."""
+    ts: datetime
+    """UTC, to the microsecond."""
+    event: Event
+    cause: int | None
+    """The `seq` of the event that this one answers."""
+    hash: bytes
+    """SHA-256 over the previous row's hash and this row's canonical bytes (see `codec`)."""

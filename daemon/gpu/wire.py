@@ -1,0 +1,158 @@
+"""The typed messages between the daemon and a device's child process.  PURE
+
+Each message is one msgspec struct in MessagePack behind its length (4 bytes, little-endian). Commands
+go down the child's standard input, replies come up a private copy of its standard output. End of
+input means that the daemon is gone: the child ends at once, whatever it is doing.
+
+Every message about a frame carries its `attempt`, so that what a dead child's successor hears or says
+can never be taken for news of an earlier try.
+"""
+
+from collections.abc import Iterator
+from typing import Literal, TypeVar
+
+import msgspec
+
+MAX_MESSAGE = 256 * 2**20
+"""Bytes. The largest message is a final PNG; a longer length means that the stream is garbled."""
+
+
+class Begin(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Make this picture. `model` is the checkpoint's folder; loading it, if need be, is part of the work."""
+
+    frame: int
+    attempt: int
+    model: str
+    prompt: str
+    negative_prompt: str
+    width: int
+    height: int
+    steps: int
+    cfg_scale: float
+    seed: int
+
+
+class Cancel(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Stop this frame before its next step."""
+
+    frame: int
+    attempt: int
+
+
+class Ready(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The child has imported its libraries and found its device."""
+
+    device: str
+    """As people know it: `cpu`, or `cuda:0 NVIDIA H100`."""
+    versions: dict[str, str]
+
+
+class Loading(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A long part of loading has begun."""
+
+    what: str
+
+
+class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The checkpoint is in memory."""
+
+    model: str
+    seconds: float
+    bytes: int
+
+
+class LoadFailed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The checkpoint cannot be used; the frame that asked for it is over."""
+
+    frame: int
+    attempt: int
+    model: str
+    message: str
+
+
+class Preview(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The denoised latent after `step`, as an encoded picture."""
+
+    frame: int
+    attempt: int
+    step: int
+    steps: int
+    sigma: float
+    width: int
+    height: int
+    method: Literal["taesd", "latent2rgb"]
+    skipped: int
+    ms: float
+    """From the step's end to the picture being encoded, in milliseconds."""
+    data: bytes
+    """PNG."""
+
+
+class Final(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The finished picture; every preview of the frame that will ever come has come before it."""
+
+    frame: int
+    attempt: int
+    width: int
+    height: int
+    pixels_sha256: str
+    scheduler: str
+    scheduler_config: dict[str, object]
+    dtype: str
+    data: bytes
+    """PNG."""
+
+
+class Cancelled(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The frame was stopped after `step` steps; nothing was decoded."""
+
+    frame: int
+    attempt: int
+    step: int
+
+
+class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The frame cannot be made; the child goes on with the next."""
+
+    frame: int
+    attempt: int
+    kind: Literal["out_of_memory", "internal"]
+    message: str
+
+
+Command = Begin | Cancel
+Reply = Ready | Loading | Loaded | LoadFailed | Preview | Final | Cancelled | Failed
+Message = TypeVar("Message")
+
+_encoder = msgspec.msgpack.Encoder()
+COMMANDS: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)
+REPLIES: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
+
+
+class Garbled(Exception):
+    """The stream does not hold our messages: a bug, or a library that wrote into it."""
+
+
+def pack(message: Command | Reply) -> bytes:
+    """The message behind its length."""
+    body = _encoder.encode(message)
+    return len(body).to_bytes(4, "little") + body
+
+
+def unpack(buffer: bytearray, decoder: msgspec.msgpack.Decoder[Message]) -> Iterator[Message]:
+    """Take every whole message off the front of `buffer`; what is left waits for more bytes.
+
+    Raises `Garbled` for a length past `MAX_MESSAGE` or a body that is none of ours.
+    """
+    while len(buffer) >= 4:
+        length = int.from_bytes(buffer[:4], "little")
+        if length > MAX_MESSAGE:
+            raise Garbled(f"a message of {length} bytes was announced, {MAX_MESSAGE} is the most")
+        if len(buffer) < 4 + length:
+            return
+        body = bytes(memoryview(buffer)[4 : 4 + length])
+        del buffer[: 4 + length]
+        try:
+            yield decoder.decode(body)
+        except msgspec.DecodeError as error:
+            raise Garbled(f"not one of our messages: {error}") from error

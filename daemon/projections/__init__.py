@@ -1,0 +1,1 @@
+"""What follows from what happened: pure folds of the log, the decisions they allow, and their tables."""
