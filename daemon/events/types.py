@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
-from daemon.prompts import Fault, Prompt
+from daemon.faults import Fault
+from daemon.prompts import Prompt
 
 Step = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -163,7 +164,7 @@ class PreviewDeleted(msgspec.Struct, frozen=True, kw_only=True):
     frame: int
     job: int
     path: str
-    why: Literal["replaced", "cancelled", "failed", "orphan"]
+    why: Literal["replaced", "cancelled", "failed", "interrupted", "orphan"]
 
 
 class CancelRequested(msgspec.Struct, frozen=True, kw_only=True):

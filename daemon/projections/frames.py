@@ -4,9 +4,10 @@
 """
 
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal, assert_never
 
 import msgspec
+from msgspec.structs import replace
 
 from daemon.events.types import (
     CancelRequested,
@@ -23,6 +24,7 @@ from daemon.events.types import (
 
 Status = Literal["queued", "running", "stopping", "done", "cancelled", "failed"]
 ENDED: frozenset[Status] = frozenset({"done", "cancelled", "failed"})
+BEING_MADE: frozenset[Status] = frozenset({"running", "stopping"})
 
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +47,8 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     """The last step that has a picture; for a cancelled frame, the last step made."""
     steps: int
     attempt: int = 1
+    device_deaths: int = 0
+    """Devices that died while making it; at two the frame is given up."""
     generator: str | None = None
     device: str | None = None
     path: str | None = None
@@ -98,4 +102,37 @@ def queued(event: JobAccepted, ts: datetime) -> list[Frame]:
 
 def evolve(frame: Frame, event: FrameEvent, ts: datetime) -> Frame:
     """The frame after one more event about it."""
-    return replace(frame, updated_at=ts, **_changes(event, ts))
+    return replace(frame, updated_at=ts, **_changes(frame, event, ts))
+
+
+def _changes(frame: Frame, event: FrameEvent, ts: datetime) -> dict[str, Any]:
+    match event:
+        case FrameCreated():
+            begun = {"generator": event.generator, "device": event.device, "preview": event.path}
+            return {"status": _unless_stopping(frame), "step": 0, "created_at": ts, **begun}
+        case FrameResumed():
+            again = {"attempt": event.attempt, "device": event.device, "preview": event.path}
+            return {"status": _unless_stopping(frame), "step": event.step, **again}
+        case PreviewWritten():
+            return {"step": event.step}
+        case FinalWritten():
+            end = {"path": event.path, "step": frame.steps, "error": None}
+            return {"status": "done", "finished_at": ts, **end}
+        case PreviewDeleted():
+            return {"preview": None}
+        case CancelRequested():
+            return {} if frame.status in ENDED else {"status": "stopping"}
+        case FrameCancelled():
+            return {"status": "cancelled", "step": event.step, "finished_at": ts}
+        case FrameFailed():
+            end = {"error": event.message, "attempt": event.attempt}
+            return {"status": "failed", "finished_at": ts, **end}
+        case FrameInterrupted():
+            died = event.why == "device_died"
+            return {"status": "queued", "device_deaths": frame.device_deaths + died}
+        case _:
+            assert_never(event)
+
+
+def _unless_stopping(frame: Frame) -> Status:
+    return "stopping" if frame.status == "stopping" else "running"

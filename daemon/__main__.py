@@ -1,0 +1,95 @@
+"""The command line: reads what a person typed once, and says in one line what went wrong."""
+
+import logging
+import os
+from pathlib import Path
+from typing import Annotated
+
+import anyio
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.text import Text
+
+from daemon import app, samples
+from daemon.events.codec import UnknownEvent
+from daemon.events.store import HomeInUse
+from daemon.settings import DEMO, Home, Settings
+
+cli = typer.Typer(
+    name="safelight",
+    help="Watch your SDXL pictures develop.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+console = Console(highlight=False)
+
+HomeOption = Annotated[
+    Path, typer.Option(help="The folder of everything that is yours.", envvar="SAFELIGHT_HOME")
+]
+HostOption = Annotated[str, typer.Option(help="Address to listen on; any but loopback needs a token.")]
+PortOption = Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda:0 …")]
+IdleOption = Annotated[bool, typer.Option("--until-idle", help="End when there is nothing left to do.")]
+DEFAULT_HOME = Path("~/safelight")
+
+
+@cli.command()
+def up(
+    home: HomeOption = DEFAULT_HOME,
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 8642,
+    model: Annotated[
+        str, typer.Option(help="Checkpoint of prompts that name none: a folder in models/checkpoints.")
+    ] = DEMO,
+    device: DeviceOption = "auto",
+    until_idle: IdleOption = False,
+) -> None:
+    """Run the daemon."""
+    _run(Settings(home=_home(home), host=host, port=port, model=model, device=device, until_idle=until_idle))
+
+
+@cli.command()
+def demo(
+    home: HomeOption = DEFAULT_HOME,
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 8642,
+    device: DeviceOption = "auto",
+    until_idle: IdleOption = False,
+) -> None:
+    """Run the daemon on the built-in model with a few sample prompts."""
+    settings = Settings(home=_home(home), host=host, port=port, device=device, until_idle=until_idle)
+    samples.drop(settings.home)
+    _run(settings)
+
+
+def _home(path: Path) -> Home:
+    return Home(path.expanduser().absolute())
+
+
+def _run(settings: Settings) -> None:
+    logging.basicConfig(
+        level=os.environ.get("SAFELIGHT_LOG", "INFO"),
+        format="%(message)s",
+        handlers=[RichHandler(console=console, show_path=False, show_level=False, omit_repeated_times=False)],
+    )
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)
+    log = logging.getLogger("safelight")
+    try:
+        anyio.run(app.run, settings, log.info)
+    except (HomeInUse, UnknownEvent, OSError) as error:
+        _fail(str(error))
+
+
+def _fail(message: str) -> None:
+    Console(stderr=True).print(Text(f"safelight: {message}"))
+    raise typer.Exit(1)
+
+
+def main() -> None:
+    """Entry point of the `safelight` command."""
+    cli()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""Composition root: makes every part and starts every task. The nesting is the shutdown order.
+
+From the inside out: the inbox stops taking, the device puts its frame back, the streams say goodbye, the
+tables are flushed, and the log closes last.
+"""
+
+import logging
+import os
+import secrets
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Literal
+
+import anyio
+
+from daemon import pictures
+from daemon.console import narrate
+from daemon.drops import claimed
+from daemon.events.log import Log, opened
+from daemon.events.types import DaemonStarted, DaemonStopped
+from daemon.gpu import plan
+from daemon.gpu.device import Device
+from daemon.gpu.recovery import recover
+from daemon.guards import LOOPBACK
+from daemon.inbox import Inbox
+from daemon.projections import tables
+from daemon.projections.state import State
+from daemon.server import listen, serving
+from daemon.settings import VERSION, Home, Settings
+from daemon.web import Web
+
+logger = logging.getLogger(__name__)
+
+Reason = Literal["signal", "idle"]
+
+
+async def run(settings: Settings, say: Callable[[str], None]) -> None:
+    """The daemon, until a signal or, with `until_idle`, until there is nothing left to do.
+
+    Raises `HomeInUse`, `UnknownEvent`, and OSError for a home or a port that cannot be had.
+    """
+    home = settings.home
+    _prepare(home)
+    with listen(settings.host, settings.port) as listener:
+        async with opened(home.history, State()) as log:
+            started = await log.append(_started(settings))
+            await recover(log, home, started.seq)
+            await _serve(settings, log, listener, say)
+
+
+async def _serve(
+    settings: Settings, log: Log[State], listener: socket.socket, say: Callable[[str], None]
+) -> None:
+    recent = pictures.Recent()
+    token = None if settings.host in LOOPBACK else secrets.token_urlsafe(16)
+    web = Web(log, settings, recent)
+    device = Device(settings.device, settings.home, log, recent)
+    inbox = Inbox(settings.home, log, settings.model)
+    port: int = listener.getsockname()[1]
+    async with (
+        running(tables.run, log),
+        serving(web.application(port, token), web.streams, listener),
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(narrate, log, say)
+        say(f"watch at {_address(settings.host, port, token)}")
+        say(f"drop prompts into {settings.home.inbox}")
+        async with running(device.run), running(inbox.run):
+            reason = await _until_told(settings, log, inbox)
+        await log.append(DaemonStopped(reason=reason))
+        tasks.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def running(task: Callable[..., Any], *args: object) -> AsyncIterator[None]:
+    """Have `task` run, once it says that it has started, until the block ends."""
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(task, *args)
+        yield
+        tasks.cancel_scope.cancel()
+
+
+async def _until_told(settings: Settings, log: Log[State], inbox: Inbox) -> Reason:
+    """Wait for the word to stop."""
+    reason: Reason = "signal"
+
+    async def watch_work() -> None:
+        nonlocal reason
+        await _until_idle(log, inbox)
+        reason = "idle"
+        tasks.cancel_scope.cancel()
+
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with anyio.create_task_group() as tasks:
+            if settings.until_idle:
+                tasks.start_soon(watch_work)
+            async for _ in signals:
+                tasks.cancel_scope.cancel()
+    return reason
+
+
+async def _until_idle(log: Log[State], inbox: Inbox) -> None:
+    """Wait until the inbox holds nothing to take and every job has ended and is tidied."""
+    while True:
+        await inbox.scanned()
+        if inbox.waiting == 0 and plan.idle(log.state):
+            return
+
+
+def _prepare(home: Home) -> None:
+    folders = (home.inbox, claimed(home), home.done, home.rejected, home.frames, home.checkpoints)
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def _started(settings: Settings) -> DaemonStarted:
+    return DaemonStarted(
+        version=VERSION,
+        host=f"{settings.host}:{settings.port}",
+        pid=os.getpid(),
+        devices=[settings.device],
+        model=settings.model,
+    )
+
+
+def _address(host: str, port: int, token: str | None) -> str:
+    name = f"[{host}]" if ":" in host else host
+    return f"http://{name}:{port}/" + ("" if token is None else f"?token={token}")

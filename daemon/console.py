@@ -1,0 +1,59 @@
+"""What a person sees in the terminal while the daemon runs: one line per thing that matters."""
+
+from collections.abc import Callable
+
+from daemon.events.log import Log
+from daemon.events.types import (
+    FinalWritten,
+    FrameCancelled,
+    FrameCreated,
+    FrameFailed,
+    FrameInterrupted,
+    FrameResumed,
+    JobAccepted,
+    JobDuplicate,
+    JobRejected,
+    ModelLoaded,
+    Recorded,
+)
+from daemon.projections.state import State
+
+
+async def narrate(log: Log[State], say: Callable[[str], None]) -> None:
+    """Say each new event of the log that a person would want to hear of, until cancelled."""
+    position = log.position
+    while True:
+        await log.changed(position)
+        for recorded in await log.read(position):
+            position = recorded.seq
+            if (line := sentence(recorded)) is not None:
+                say(line)
+
+
+def sentence(recorded: Recorded) -> str | None:
+    """The event in plain words; None for those that only programs care about."""
+    match recorded.event:
+        case JobAccepted(job=job, prompt=prompt, seeds=seeds):
+            pictures = "" if len(seeds) == 1 else f" ({len(seeds)} pictures)"
+            return f"job {job}: {prompt.prompt}{pictures}"
+        case JobRejected(source=source, faults=[fault, *more]):
+            others = f", and {len(more)} more" if more else ""
+            return f"{source.name} rejected: line {fault.line}: {fault.message}{others}"
+        case JobDuplicate(source=source, job=job):
+            return f"{source.name} is job {job} already"
+        case ModelLoaded(model=model, seconds=seconds):
+            return f"model {model} loaded in {seconds:.1f} s"
+        case FrameCreated(frame=frame, job=job, seed=seed):
+            return f"frame {frame} of job {job} begins (seed {seed})"
+        case FrameResumed(frame=frame, step=step, attempt=attempt):
+            return f"frame {frame} goes on from step {step} (attempt {attempt})"
+        case FinalWritten(frame=frame, path=path, seconds=seconds):
+            return f"frame {frame} done in {seconds:.1f} s: {path}"
+        case FrameCancelled(frame=frame, step=step):
+            return f"frame {frame} stopped after step {step}"
+        case FrameInterrupted(frame=frame, step=step, message=message):
+            return f"frame {frame} interrupted at step {step}: {message}"
+        case FrameFailed(frame=frame, message=message):
+            return f"frame {frame} failed: {message}"
+        case _:
+            return None

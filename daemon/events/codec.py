@@ -1,0 +1,100 @@
+"""Event ⇄ bytes, and the hash chain.  PURE
+
+What is hashed is what is stored: the `data` column holds the very bytes that `encode` made, so that
+checking a row never depends on how today's code would write it.
+"""
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from daemon.events.types import BY_NAME, Event, Recorded
+
+VERSION = 1
+"""Of every type's layout so far; the first change of a stored field brings versions per type."""
+
+GENESIS = bytes(32)
+"""The hash that stands before row 1."""
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+_encoder = msgspec.json.Encoder()
+_decoders: dict[str, msgspec.json.Decoder[Any]] = {
+    name: msgspec.json.Decoder(kind) for name, kind in BY_NAME.items()
+}
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of the `events` table, as stored."""
+
+    seq: int
+    ts: int
+    """Microseconds since 1970, UTC."""
+    type: str
+    version: int
+    job: int | None
+    frame: int | None
+    cause: int | None
+    data: bytes
+    """JSON."""
+    hash: bytes
+
+
+class UnknownEvent(Exception):
+    """The log holds an event that this version of Safelight does not know."""
+
+
+def seal(event: Event, *, seq: int, ts: datetime, cause: int | None, previous: bytes) -> Row:
+    """The row that stores `event`, chained to the row before it."""
+    row = Row(
+        seq=seq,
+        ts=(ts - EPOCH) // _MICROSECOND,
+        type=type(event).__name__,
+        version=VERSION,
+        job=getattr(event, "job", None),
+        frame=getattr(event, "frame", None),
+        cause=cause,
+        data=_encoder.encode(event),
+        hash=b"",
+    )
+    return replace(row, hash=chain(previous, row))
+
+
+def chain(previous: bytes, row: Row) -> bytes:
+    """SHA-256 over the previous row's hash and all of this row but its own hash."""
+    head = _encoder.encode((row.seq, row.ts, row.type, row.version, row.job, row.frame, row.cause))
+    return hashlib.sha256(previous + head + row.data).digest()
+
+
+def open_row(row: Row) -> Recorded:
+    """The event that a row stores. Raises `UnknownEvent` for a type or version from a later Safelight."""
+    decoder = _decoders.get(row.type)
+    if decoder is None or row.version > VERSION:
+        raise UnknownEvent(
+            f"event {row.seq} is a {row.type} of version {row.version}, which this version of Safelight "
+            "does not know; open the history with the version that wrote it, or a later one"
+        )
+    return Recorded(
+        seq=row.seq,
+        ts=EPOCH + row.ts * _MICROSECOND,
+        event=decoder.decode(row.data),
+        cause=row.cause,
+        hash=row.hash,
+    )
+
+
+def message(recorded: Recorded) -> bytes:
+    """The event as the page and `/api/log` get it: one line of JSON."""
+    return _encoder.encode(
+        {
+            "seq": recorded.seq,
+            "ts": recorded.ts,
+            "type": type(recorded.event).__name__,
+            "cause": recorded.cause,
+            "data": recorded.event,
+        }
+    )

@@ -1,0 +1,238 @@
+"""The log: one writer, group commit, and followers that pull.
+
+Everything that changes the world's record goes through `decide`: a pure function looks at the state that
+the log has led to and answers the events that follow from it. The writer takes what queued while the
+last commit ran, runs each decision against the state with all before it, commits the lot in one
+transaction, and only then are callers answered and followers woken. So a decision never sees stale
+state, nobody hears of an event that is not durable, and a burst costs one fsync.
+
+Readers see `state`, which holds committed events only.
+"""
+
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Generic, Protocol, Self, TypeVar
+
+import anyio
+import duckdb
+from anyio import CapacityLimiter, to_thread
+
+from daemon.events import codec
+from daemon.events.store import Store, claimed
+from daemon.events.types import Event, Recorded
+
+RING = 4096
+"""Recent events kept encoded in memory, for followers that are at most a little behind."""
+_PAGE = 10_000
+
+S = TypeVar("S", bound="State")
+T = TypeVar("T")
+
+
+class State(Protocol):
+    """What the log leads to, as far as the writer needs to know it."""
+
+    def fork(self) -> Self:
+        """A draft on top of this state; changing it leaves this one alone."""
+
+    def adopt(self, draft: Self) -> None:
+        """Take over everything that a fork of this state has that this one has not."""
+
+    def check(self, event: Event) -> None:
+        """Raise `Refused` if the event cannot follow from this state."""
+
+    def apply(self, recorded: Recorded) -> None:
+        """Fold one more event in."""
+
+
+class Refused(Exception):
+    """What was asked for cannot follow from what has happened."""
+
+
+class LogFailed(Exception):
+    """The machine could not make events durable; nothing was recorded."""
+
+
+class _Pending(Generic[S]):
+    """One caller's decision, on its way through the writer."""
+
+    def __init__(self, decision: Callable[[S], Sequence[Event]], cause: int | None) -> None:
+        self.decision = decision
+        self.cause = cause
+        self.done = anyio.Event()
+        self.outcome: list[Recorded] | Exception = []
+
+
+class Log(Generic[S]):
+    """An open log. Make one with `opened`; `run` is its writer's task."""
+
+    def __init__(self, store: Store, state: S) -> None:
+        """`state` is empty; the whole log is folded into it here."""
+        self.state = state
+        self.epoch = store.epoch
+        self.position, self._head = store.last()
+        self.ring: deque[tuple[int, bytes]] = deque(maxlen=RING)
+        self._store = store
+        self._thread = CapacityLimiter(1)
+        self._queue: list[_Pending[S]] = []
+        self._wanted = anyio.Event()
+        self._bell = anyio.Event()
+        _fold(store, state)
+
+    def __repr__(self) -> str:
+        return f"<Log at {self.position}, {len(self._queue)} decisions waiting>"
+
+    async def append(self, event: Event, *, cause: int | None = None) -> Recorded:
+        """Record one event that stands for itself. Raises as `decide` does."""
+        (recorded,) = await self.decide(lambda _: [event], cause=cause)
+        return recorded
+
+    async def decide(
+        self, decision: Callable[[S], Sequence[Event]], *, cause: int | None = None
+    ) -> list[Recorded]:
+        """Record what `decision` answers for the state of its turn; returns once it is durable.
+
+        The first event is caused by `cause`, the others by the first. Raises `Refused` if an event cannot
+        follow from the state, `LogFailed` if the machine failed, and whatever `decision` raises.
+        """
+        pending = _Pending(decision, cause)
+        self._queue.append(pending)
+        self._wanted.set()
+        # A caller that is being cancelled still learns whether it happened, and may not leave half a step.
+        with anyio.CancelScope(shield=True):
+            await pending.done.wait()
+        if isinstance(pending.outcome, Exception):
+            raise pending.outcome
+        return pending.outcome
+
+    async def run(self) -> None:
+        """The writer. Ends only by being cancelled, and never in the middle of a commit."""
+        while True:
+            await self._wanted.wait()
+            self._wanted = anyio.Event()
+            with anyio.CancelScope(shield=True):
+                await self._commit_queue()
+
+    async def changed(self, after: int) -> int:
+        """Wait until the log is past `after`; answers its position."""
+        while self.position <= after:
+            await self._bell.wait()
+        return self.position
+
+    async def read(self, after: int, limit: int = _PAGE) -> list[Recorded]:
+        """Up to `limit` events that follow event `after`."""
+        rows = await self._in_thread(partial(self._store.read, after, limit))
+        return [codec.open_row(row) for row in rows]
+
+    async def transaction(self, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+        """Run `work` on the log's connection, in its thread, in one transaction."""
+        return await self._in_thread(partial(self._store.transaction, work))
+
+    async def settled(self) -> None:
+        """Wait until every decision handed in so far has been answered."""
+        while self._queue:
+            await self._queue[-1].done.wait()
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        return await to_thread.run_sync(call, limiter=self._thread)
+
+    async def _commit_queue(self) -> None:
+        queue, self._queue = self._queue, []
+        batch = _Batch(self.state.fork(), self.position, self._head)
+        for pending in queue:
+            try:
+                pending.outcome = batch.take(pending)
+            except Exception as error:  # noqa: BLE001  # it is the caller's, who gets it raised
+                pending.outcome = error
+        if batch.rows and (failure := await self._in_thread(partial(_commit, self._store, batch.rows))):
+            for pending in queue:
+                pending.outcome = failure
+        else:
+            self._publish(batch)
+        for pending in queue:
+            pending.done.set()
+
+    def _publish(self, batch: "_Batch[S]") -> None:
+        if not batch.rows:
+            return
+        self.state.adopt(batch.draft)
+        self.position, self._head = batch.position, batch.head
+        self.ring.extend((recorded.seq, codec.message(recorded)) for recorded in batch.recorded)
+        self._bell.set()
+        self._bell = anyio.Event()
+
+
+class _Batch(Generic[S]):
+    """What one commit will hold."""
+
+    def __init__(self, draft: S, position: int, head: bytes) -> None:
+        self.draft = draft
+        self.position = position
+        self.head = head
+        self.rows: list[codec.Row] = []
+        self.recorded: list[Recorded] = []
+
+    def take(self, pending: _Pending[S]) -> list[Recorded]:
+        """Run one decision. All of its events join the batch, or none and the error is raised."""
+        attempt = self.draft.fork()
+        rows: list[codec.Row] = []
+        recorded: list[Recorded] = []
+        cause, head = pending.cause, self.head
+        for event in pending.decision(attempt):
+            attempt.check(event)
+            ts = datetime.now(UTC)
+            row = codec.seal(event, seq=self.position + len(rows) + 1, ts=ts, cause=cause, previous=head)
+            recorded.append(Recorded(seq=row.seq, ts=ts, event=event, cause=cause, hash=row.hash))
+            attempt.apply(recorded[-1])
+            rows.append(row)
+            head = row.hash
+            cause = rows[0].seq
+        self.draft.adopt(attempt)
+        self.rows += rows
+        self.recorded += recorded
+        self.position += len(rows)
+        self.head = head
+        return recorded
+
+
+def _commit(store: Store, rows: list[codec.Row]) -> LogFailed | None:
+    """Commit, and on an error find out what it came to: a commit can be durable and still raise."""
+    try:
+        store.commit(rows)
+    except (duckdb.Error, OSError) as error:
+        if store.last() == (rows[-1].seq, rows[-1].hash):
+            return None
+        return LogFailed(f"the history could not be written: {error}")
+    return None
+
+
+def _fold(store: Store, state: State) -> None:
+    after = 0
+    while rows := store.read(after, _PAGE):
+        for row in rows:
+            state.apply(codec.open_row(row))
+        after = rows[-1].seq
+
+
+@asynccontextmanager
+async def opened(path: Path, state: S) -> AsyncIterator[Log[S]]:
+    """The log at `path` with its writer running, for this process alone.
+
+    Raises `HomeInUse` if another process has it, `UnknownEvent` if a later Safelight wrote it.
+    """
+    with claimed(path):
+        store = await to_thread.run_sync(Store, path)
+        try:
+            log = Log(store, state)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(log.run)
+                yield log
+                await log.settled()
+                tasks.cancel_scope.cancel()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(store.close)

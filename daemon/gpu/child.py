@@ -1,0 +1,87 @@
+"""The device's child process: `python -m daemon.gpu.child --device auto|cpu|cuda:0`.
+
+Three threads: the main one makes every torch call (`work`), one reads commands, one encodes and sends
+previews (`previews`). The wire has private copies of the standard streams, and file descriptor 1 leads to
+standard error from the first line on, so nothing that a library prints can garble a message. End of
+input means that the daemon is gone: the process then ends at once, even in the middle of a step.
+"""
+
+import argparse
+import os
+import signal
+import threading
+import traceback
+
+from daemon.gpu import wire
+from daemon.gpu.orders import Orders
+
+
+class Sender:
+    """Writes replies whole, from any thread."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._lock = threading.Lock()
+
+    def __call__(self, reply: wire.Reply) -> None:
+        """Send one reply. Raises `BrokenPipeError` when the daemon no longer reads."""
+        rest = memoryview(wire.pack(reply))
+        with self._lock:
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
+
+
+def listen(fd: int, orders: Orders) -> None:
+    """Read commands until the daemon is gone, then end the process at once: 0, or 1 for a garbled stream."""
+    status = 1
+    try:
+        buffer = bytearray()
+        while chunk := os.read(fd, 65536):
+            buffer += chunk
+            for command in wire.unpack(buffer, wire.COMMANDS):
+                orders.put(command)
+        status = 0
+    except Exception:  # noqa: BLE001  a child that hears no commands is of no use, whatever the reason
+        traceback.print_exc()
+    finally:
+        os._exit(status)  # the main thread may be deep in a step: there is no waiting for it
+
+
+def take_streams() -> tuple[int, int]:
+    """Private copies of standard input and output; the public ones lead to nothing and to standard error."""
+    commands, replies = os.dup(0), os.dup(1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    return commands, replies
+
+
+def prepare() -> None:
+    """What must be set before torch and the hub's client are imported.
+
+    Passive waiting: OpenMP's threads otherwise spin at every barrier, and on a machine with anything else to
+    do a step then takes ten times as long. Ctrl-C reaches the whole foreground group: ending is the daemon's
+    to decide, by closing our input.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def main() -> None:
+    """Take the streams, listen, and only then import what may print or take long."""
+    parser = argparse.ArgumentParser(prog="daemon.gpu.child", description=__doc__)
+    parser.add_argument("--device", default="auto")
+    device: str = parser.parse_args().device
+    prepare()
+    commands, replies = take_streams()
+    orders = Orders()
+    threading.Thread(target=listen, args=(commands, orders), name="listen", daemon=True).start()
+    from daemon.gpu import work  # not above: it brings torch, which must find the streams taken
+
+    work.run(device, orders, Sender(replies))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""One task per device: it takes the next frame, has its child process make it, and records every fact.
+
+The task is the only one that begins and ends frames on its device, so a frame's story has one teller.
+When it is cancelled or its child dies, the frame in hand goes back to the queue and its preview goes away.
+"""
+
+import logging
+from datetime import UTC, datetime
+from functools import partial
+
+import anyio
+from anyio.abc import TaskStatus
+
+from daemon import pictures
+from daemon.events.log import Log
+from daemon.gpu import plan, wire
+from daemon.gpu.making import Making
+from daemon.gpu.process import Child, ChildDied, started
+from daemon.gpu.recovery import interrupt, tidy
+from daemon.projections import decisions
+from daemon.projections.decisions import Interruption
+from daemon.projections.frames import BEING_MADE, Frame
+from daemon.projections.laws import Refused
+from daemon.projections.state import State
+from daemon.settings import Home
+
+RESTART_AFTER = 1.0
+"""Seconds between a child's death and its successor's start, doubled up to a minute while it keeps dying
+before it is ready."""
+
+logger = logging.getLogger(__name__)
+
+
+class Device:
+    """A GPU, or the CPU, at work. `run` is its task."""
+
+    def __init__(self, name: str, home: Home, log: Log[State], recent: pictures.Recent) -> None:
+        """`name` as in `Settings.device`; `recent` receives each preview for the web to serve."""
+        self.name = name
+        self._home = home
+        self._log = log
+        self._recent = recent
+
+    def __repr__(self) -> str:
+        return f"<Device {self.name}>"
+
+    async def run(self, *, task_status: TaskStatus[None]) -> None:
+        """Make frames until cancelled. A child that dies is replaced; its frame waits for the new one."""
+        task_status.started()
+        pause = RESTART_AFTER
+        while True:
+            logger.info("%s: starting torch and diffusers, this takes some seconds", self.name)
+            async with started(self.name) as child:
+                try:
+                    ready = await self._first_word(child)
+                    pause = RESTART_AFTER
+                    await self._work(child, ready)
+                except ChildDied as death:
+                    logger.warning("%s: %s; starting again in %g s", self.name, death, pause)
+            await anyio.sleep(pause)
+            pause = min(60, pause * 2)
+
+    async def _first_word(self, child: Child) -> wire.Ready:
+        ready = await child.receive()
+        assert isinstance(ready, wire.Ready), ready
+        self.name = ready.device
+        versions = ", ".join(f"{name} {version}" for name, version in ready.versions.items())
+        logger.info("%s: ready (%s)", self.name, versions)
+        return ready
+
+    async def _work(self, child: Child, ready: wire.Ready) -> None:
+        """Frame after frame. Raises `ChildDied`."""
+        while True:
+            frame = plan.next_frame(self._log.state)
+            if frame is None:
+                await self._wait_for_news(child)
+            else:
+                await self._make(child, ready, frame)
+
+    async def _wait_for_news(self, child: Child) -> None:
+        """Wait for the log to go on. Raises `ChildDied` if the child dies meanwhile."""
+        death: ChildDied | None = None
+        position = self._log.position
+
+        async def watch_child() -> None:
+            nonlocal death
+            try:
+                reply = await child.receive()
+            except ChildDied as error:
+                death = error
+                tasks.cancel_scope.cancel()
+            else:
+                raise AssertionError(f"the child had no work and said {type(reply).__name__}")
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(watch_child)
+            await self._log.changed(position)
+            tasks.cancel_scope.cancel()
+        if death is not None:
+            raise death
+
+    async def _make(self, child: Child, ready: wire.Ready, frame: Frame) -> None:
+        """One frame, from its beginning to no trace of a preview. Raises `ChildDied`."""
+        path = f"{self._home.frames.name}/{_preview_name(self._log.state, frame)}"
+        decision = partial(decisions.begin, frame=frame.id, path=path, device=self.name)
+        try:
+            (begun,) = await self._log.decide(decision)
+        except Refused:
+            return  # It was cancelled between our choice and the log's turn.
+        made = self._log.state.frames[frame.id]
+        try:
+            await Making(self._log, self._home, self._recent, ready, made, begun.seq).run(child)
+        except ChildDied as death:
+            await self._put_away(frame.id, "device_died", str(death), begun.seq)
+            raise
+        except anyio.get_cancelled_exc_class():
+            await self._put_away(frame.id, "daemon_stopped", "the daemon was stopped", begun.seq)
+            raise
+        finally:
+            self._recent.drop(frame.id)
+        with anyio.CancelScope(shield=True):
+            await tidy(self._log, self._home, frame.id, begun.seq)
+
+    async def _put_away(self, frame: int, why: Interruption, message: str, cause: int) -> None:
+        """Nothing more comes of a frame here: it goes back to the queue, unless it ended just before."""
+        with anyio.CancelScope(shield=True):
+            if self._log.state.frames[frame].status in BEING_MADE:
+                await interrupt(self._log, self._home, frame, why, message, cause)
+            else:
+                await tidy(self._log, self._home, frame, cause)
+
+
+def _preview_name(state: State, frame: Frame) -> str:
+    alone = state.jobs[frame.job].count == 1
+    return pictures.preview_name(frame.job, None if alone else frame.index, datetime.now(UTC))

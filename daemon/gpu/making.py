@@ -1,0 +1,218 @@
+"""The making of one frame: what the child says becomes files, then events.
+
+The order is the law: a picture is whole on disk before the log says so, and in the log before a browser
+can hear of it. Nothing here holds up sampling: while a preview is being written, the child goes on, and
+what comes too fast is skipped at its end of the pipe.
+"""
+
+import hashlib
+import logging
+import time
+from pathlib import Path
+from typing import Literal
+
+import anyio
+from anyio import to_thread
+
+from daemon import pictures
+from daemon.events.log import Log
+from daemon.events.types import (
+    Event,
+    FinalWritten,
+    FrameCancelled,
+    FrameFailed,
+    ModelFailed,
+    ModelLoaded,
+    PreviewWritten,
+    Recipe,
+)
+from daemon.gpu import wire
+from daemon.gpu.process import Child, ChildDied
+from daemon.projections.frames import Frame
+from daemon.projections.state import State
+from daemon.prompts import Prompt
+from daemon.settings import Home
+
+FailureKind = Literal["out_of_memory", "bad_model", "device_died", "disk", "internal"]
+
+logger = logging.getLogger(__name__)
+
+
+class Making:
+    """One attempt at one frame, from its FrameCreated or FrameResumed on."""
+
+    def __init__(
+        self,
+        log: Log[State],
+        home: Home,
+        recent: pictures.Recent,
+        ready: wire.Ready,
+        frame: Frame,
+        cause: int,
+    ) -> None:
+        """`frame` as the event `cause` left it."""
+        assert frame.preview is not None
+        self._log = log
+        self._home = home
+        self._recent = recent
+        self._ready = ready
+        self._frame = frame
+        self._preview = frame.preview
+        self._cause = cause
+        self._began = time.monotonic()
+
+    async def run(self, child: Child) -> None:
+        """Have the child make it; returns once the frame has ended. Raises `ChildDied` if it never will."""
+        death: ChildDied | None = None
+        await child.send(self._command())
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._forward_cancel, child)
+            try:
+                while not await self._record(await child.receive()):
+                    pass
+            except ChildDied as error:
+                death = error
+            tasks.cancel_scope.cancel()
+        if death is not None:
+            raise death
+
+    def _command(self) -> wire.Begin:
+        frame = self._frame
+        return wire.Begin(
+            frame=frame.id,
+            attempt=frame.attempt,
+            model=str(self._home.checkpoint(frame.model)),
+            prompt=frame.prompt,
+            negative_prompt=frame.negative_prompt,
+            width=frame.width,
+            height=frame.height,
+            steps=frame.steps,
+            cfg_scale=frame.cfg_scale,
+            seed=frame.seed,
+        )
+
+    async def _forward_cancel(self, child: Child) -> None:
+        frames = self._log.state.frames
+        while frames[self._frame.id].status != "stopping":
+            await self._log.changed(self._log.position)
+        await child.send(wire.Cancel(frame=self._frame.id, attempt=self._frame.attempt))
+
+    async def _record(self, reply: wire.Reply) -> bool:
+        """Turn one reply into what it means; True once the frame has ended."""
+        match reply:
+            case wire.Loading(what=what):
+                logger.info("%s: %s", self._ready.device, what)
+            case wire.Loaded():
+                await self._append(self._loaded(reply))
+            case wire.Preview():
+                await self._write_preview(reply)
+            case wire.Final():
+                await self._write_final(reply)
+                return True
+            case wire.LoadFailed():
+                await self._fail_model(reply)
+                return True
+            case wire.Cancelled(step=step):
+                await self._append(FrameCancelled(frame=self._frame.id, job=self._frame.job, step=step))
+                return True
+            case wire.Failed(kind=kind, message=message):
+                await self._append(self._failed(kind, message))
+                return True
+            case wire.Ready():
+                raise AssertionError("a child is ready only once")
+        return False
+
+    async def _append(self, event: Event) -> None:
+        await self._log.append(event, cause=self._cause)
+
+    def _loaded(self, reply: wire.Loaded) -> ModelLoaded:
+        return ModelLoaded(
+            device=self._ready.device, model=self._frame.model, seconds=reply.seconds, bytes=reply.bytes
+        )
+
+    def _failed(self, kind: FailureKind, message: str) -> FrameFailed:
+        frame = self._frame
+        return FrameFailed(frame=frame.id, job=frame.job, attempt=frame.attempt, kind=kind, message=message)
+
+    async def _fail_model(self, reply: wire.LoadFailed) -> None:
+        model = self._frame.model
+        await self._append(ModelFailed(device=self._ready.device, model=model, message=reply.message))
+        await self._append(self._failed("bad_model", reply.message))
+
+    async def _write_preview(self, reply: wire.Preview) -> None:
+        began = time.monotonic()
+        try:
+            await to_thread.run_sync(_write, self._home.root / self._preview, reply.data, False)
+        except OSError as error:
+            # A preview is not worth a frame; the next one tries again.
+            logger.warning("frame %d: its preview could not be written: %s", self._frame.id, error)
+            return
+        self._recent.put(self._frame.id, reply.step, reply.data)
+        written = (time.monotonic() - began) * 1000
+        await self._append(
+            PreviewWritten(
+                frame=self._frame.id,
+                job=self._frame.job,
+                step=reply.step,
+                steps=reply.steps,
+                sigma=reply.sigma,
+                path=self._preview,
+                bytes=len(reply.data),
+                width=reply.width,
+                height=reply.height,
+                method=reply.method,
+                skipped=reply.skipped,
+                ms=round(reply.ms + written, 3),
+            )
+        )
+
+    async def _write_final(self, reply: wire.Final) -> None:
+        path = pictures.final_name(self._preview)
+        try:
+            await to_thread.run_sync(_write, self._home.root / path, reply.data, True)
+        except OSError as error:
+            await self._append(self._failed("disk", f"the picture could not be written: {error}"))
+            return
+        await self._append(
+            FinalWritten(
+                frame=self._frame.id,
+                job=self._frame.job,
+                path=path,
+                bytes=len(reply.data),
+                width=reply.width,
+                height=reply.height,
+                sha256=hashlib.sha256(reply.data).hexdigest(),
+                pixels_sha256=reply.pixels_sha256,
+                seconds=round(time.monotonic() - self._began, 3),
+                recipe=self._recipe(reply),
+            )
+        )
+
+    def _recipe(self, reply: wire.Final) -> Recipe:
+        frame = self._frame
+        prompt = Prompt(
+            prompt=frame.prompt,
+            negative_prompt=frame.negative_prompt,
+            width=frame.width,
+            height=frame.height,
+            steps=frame.steps,
+            cfg_scale=frame.cfg_scale,
+            seed=frame.seed,
+            count=1,
+            model=frame.model,
+            project=frame.project,
+            priority=frame.priority,
+        )
+        return Recipe(
+            prompt=prompt,
+            seed=frame.seed,
+            scheduler=reply.scheduler,
+            scheduler_config=reply.scheduler_config,
+            dtype=reply.dtype,
+            device=self._ready.device,
+            versions=self._ready.versions,
+        )
+
+
+def _write(path: Path, data: bytes, durable: bool) -> None:
+    pictures.write(path, data, durable=durable)

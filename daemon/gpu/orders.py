@@ -1,0 +1,61 @@
+"""The child's commands between the thread that reads them and the one that works.  PURE but for threading
+
+A Begin waits its turn; a Cancel reaches its frame wherever that is: waiting, loading or between two
+steps. An order that was closed is forgotten, so a late Cancel can never hit anything.
+"""
+
+import queue
+import threading
+from dataclasses import dataclass, field
+
+from daemon.gpu import wire
+
+
+@dataclass(frozen=True)
+class Order:
+    """A Begin, and whether someone has cancelled it meanwhile."""
+
+    begin: wire.Begin
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def stopped(self) -> bool:
+        """True once a Cancel has come."""
+        return self._stop.is_set()
+
+    def stop(self) -> None:
+        """Note the Cancel; the sampling loop looks between steps."""
+        self._stop.set()
+
+
+class Orders:
+    """Commands as they came: Begins wait their turn, Cancels reach theirs wherever it is.
+
+    One thread puts, one takes and closes; every step is a single operation on a dict or a queue, so no lock.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: queue.SimpleQueue[Order] = queue.SimpleQueue()
+        self._open: dict[tuple[int, int], Order] = {}
+
+    def __repr__(self) -> str:
+        return f"<Orders {self._waiting.qsize()} waiting, {len(self._open)} open>"
+
+    def put(self, command: wire.Command) -> None:
+        """Take a command in; a Cancel for a frame that is over or was never begun changes nothing."""
+        key = (command.frame, command.attempt)
+        match command:
+            case wire.Begin():
+                order = self._open[key] = Order(command)
+                self._waiting.put(order)
+            case wire.Cancel():
+                if (known := self._open.get(key)) is not None:
+                    known.stop()
+
+    def take(self) -> Order:
+        """The next order, waiting for one."""
+        return self._waiting.get()
+
+    def close(self, order: Order) -> None:
+        """The frame is over; a Cancel that comes now is too late."""
+        self._open.pop((order.begin.frame, order.begin.attempt), None)

@@ -1,0 +1,180 @@
+"""Denoised latents → small pictures → PNG, without holding up the sampler.
+
+The sampling thread pays for `to_rgb` alone, one tiny matrix product. An `Encoder` turns the pixels into
+PNG in a thread of its own behind a slot with one place: when encoding or sending is slower than
+sampling, the newest picture waits, the older one gives way, and the next one sent says how many did.
+"""
+
+import io
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Self
+
+import msgspec
+import numpy as np
+import torch
+from PIL import Image
+
+from daemon.gpu import wire
+
+Pixels = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
+"""Height × width × 3, RGB."""
+
+Row = tuple[float, float, float]
+
+
+class Latent2rgb(msgspec.Struct, frozen=True, kw_only=True):
+    """The linear map from a model-space latent to RGB in −1 … 1: `latent · factors + bias`."""
+
+    factors: tuple[Row, Row, Row, Row]
+    """Rows are the latent's four channels, columns red, green, blue."""
+    bias: Row
+
+
+SDXL = Latent2rgb(
+    factors=(
+        (0.3651, 0.4232, 0.4341),
+        (-0.2533, -0.0042, 0.1068),
+        (0.1076, 0.1111, -0.0362),
+        (-0.3165, -0.2492, -0.2188),
+    ),
+    bias=(0.1084, -0.0175, -0.0011),
+)
+"""For SDXL's own VAE, as published in ComfyUI's `latent_formats.py`."""
+
+
+def to_rgb(denoised: torch.Tensor, latent2rgb: Latent2rgb) -> Pixels:
+    """The picture of one denoised latent (1 × 4 × h × w, model space) as uint8 h × w × 3.
+
+    Model-space latents go straight in: the factors were fitted to them, so they are never divided by the
+    VAE's `scaling_factor`. Rounded before uint8, because truncation darkens.
+    """
+    latent = denoised[0].float()
+    factors = torch.tensor(latent2rgb.factors, dtype=torch.float32, device=latent.device)
+    bias = torch.tensor(latent2rgb.bias, dtype=torch.float32, device=latent.device)
+    rgb = torch.einsum("chw,cd->hwd", latent, factors) + bias
+    pixels = rgb.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+    return pixels.cpu().numpy()
+
+
+def png(pixels: Pixels) -> bytes:
+    """PNG at zlib level 1; Pillow's own level 6 takes three times as long."""
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG", compress_level=1)
+    return out.getvalue()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shot:
+    """What the sampler leaves for the encoder after a step."""
+
+    frame: int
+    attempt: int
+    step: int
+    steps: int
+    sigma: float
+    pixels: Pixels
+    ended: float
+    """When the step ended, by `time.perf_counter`."""
+    skipped: int = 0
+    """Shots that gave way to this one."""
+
+    def after(self, older: "Shot") -> "Shot":
+        """This shot in the place of an older one that nobody will see."""
+        if (older.frame, older.attempt) != (self.frame, self.attempt):
+            return self
+        return replace(self, skipped=older.skipped + 1)
+
+    def encode(self) -> wire.Preview:
+        """The message that shows it."""
+        data = png(self.pixels)
+        height, width, _ = self.pixels.shape
+        return wire.Preview(
+            frame=self.frame,
+            attempt=self.attempt,
+            step=self.step,
+            steps=self.steps,
+            sigma=self.sigma,
+            width=width,
+            height=height,
+            method="latent2rgb",
+            skipped=self.skipped,
+            ms=(time.perf_counter() - self.ended) * 1000,
+            data=data,
+        )
+
+
+class Encoder:
+    """A thread that encodes and sends the newest shot. Use as a context manager; leaving it drains.
+
+    What goes wrong in the thread is raised by the next `offer` or `drain`, once.
+    """
+
+    def __init__(self, send: Callable[[wire.Preview], None]) -> None:
+        self._send = send
+        self._changed = threading.Condition()
+        self._slot: Shot | None = None
+        self._busy = False
+        self._closed = False
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="encoder", daemon=True)
+
+    def __repr__(self) -> str:
+        waiting = f"step {self._slot.step} waits" if self._slot else "nothing waits"
+        return f"<Encoder {'busy' if self._busy else 'idle'}, {waiting}>"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def offer(self, shot: Shot) -> None:
+        """Leave a shot to be sent and return at once; one still waiting gives way."""
+        with self._changed:
+            self._raise()
+            self._slot = shot.after(self._slot) if self._slot else shot
+            self._changed.notify_all()
+
+    def drain(self) -> None:
+        """Wait until every shot offered has been sent or has given way."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._slot is None and not self._busy)
+            self._raise()
+
+    def _raise(self) -> None:
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+    def _run(self) -> None:
+        while (shot := self._take()) is not None:
+            error = self._develop(shot)
+            with self._changed:
+                self._busy = False
+                self._error = self._error or error
+                self._changed.notify_all()
+
+    def _take(self) -> Shot | None:
+        """The newest shot once there is one, None when closed and empty."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._slot is not None or self._closed)
+            shot, self._slot = self._slot, None
+            self._busy = shot is not None
+            return shot
+
+    def _develop(self, shot: Shot) -> Exception | None:
+        try:
+            self._send(shot.encode())
+        except Exception as error:  # noqa: BLE001  it belongs to the frame: the sampling thread raises it
+            return error
+        return None

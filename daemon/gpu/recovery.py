@@ -1,0 +1,43 @@
+"""Frames whose maker is gone: record it, and leave no preview file behind.
+
+The same steps serve a device that died, a daemon that is stopping, and a start after a crash.
+"""
+
+from functools import partial
+
+from anyio import to_thread
+
+from daemon import pictures
+from daemon.events.log import Log
+from daemon.projections import decisions
+from daemon.projections.decisions import Interruption
+from daemon.projections.frames import BEING_MADE
+from daemon.projections.state import State
+from daemon.settings import Home
+
+
+async def recover(log: Log[State], home: Home, cause: int) -> None:
+    """What a start owes the last run: its open frames go back to the queue, its leftovers go away."""
+    for frame in list(log.state.open):
+        if log.state.frames[frame].status in BEING_MADE:
+            await interrupt(log, home, frame, "daemon_died", "the daemon died", cause)
+        else:
+            await tidy(log, home, frame, cause)
+    await to_thread.run_sync(pictures.sweep, home.frames)
+
+
+async def interrupt(
+    log: Log[State], home: Home, frame: int, why: Interruption, message: str, cause: int
+) -> None:
+    """Nobody makes the frame any more: it waits, or ends if it was to stop or is given up."""
+    decision = partial(decisions.interrupt, frame=frame, why=why, message=message)
+    (first, *_) = await log.decide(decision, cause=cause)
+    await tidy(log, home, frame, first.seq)
+
+
+async def tidy(log: Log[State], home: Home, frame: int, cause: int) -> None:
+    """Delete the preview file of a frame that is not being made, if it has one, and say so."""
+    preview = log.state.frames[frame].preview
+    if preview is not None:
+        await to_thread.run_sync(pictures.delete, home.root / preview)
+        await log.decide(partial(decisions.preview_deleted, frame=frame), cause=cause)

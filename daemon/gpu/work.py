@@ -1,0 +1,163 @@
+"""The child's torch side: one order after the other, each from its Begin to the one reply that ends it.
+
+Runs in the child's main thread, which alone makes torch calls. A frame that cannot be made ends in a
+reply and the next one begins on the warm model; nothing that a frame does ends the child.
+"""
+
+import hashlib
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import diffusers
+import torch
+import transformers
+
+from daemon.gpu import demo, denoise, previews, sdxl, wire
+from daemon.gpu.orders import Order, Orders
+
+Send = Callable[[wire.Reply], None]
+Ending = wire.Final | wire.Cancelled | wire.LoadFailed | wire.Failed
+
+
+def run(device_name: str, orders: Orders, send: Send) -> None:
+    """Announce the device, then work until the process ends. `RuntimeError` if there is no such device."""
+    diffusers.utils.logging.set_verbosity_error()
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    device = find(device_name)
+    send(wire.Ready(device=describe(device), versions=versions()))
+    shelf = sdxl.Shelf(device)
+    with previews.Encoder(send) as encoder:
+        while True:
+            order = orders.take()
+            reply = _attempt(order, shelf, encoder, send)
+            orders.close(order)
+            send(reply)
+
+
+def find(name: str) -> torch.device:
+    """`auto` is the first GPU, else the CPU. Raises `RuntimeError` for a device that is not there."""
+    if name == "auto":
+        name = "cuda:0" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
+    torch.empty(1, device=device)
+    return device
+
+
+def describe(device: torch.device) -> str:
+    """As people know it: `cpu`, or `cuda:0 NVIDIA H100`."""
+    return f"{device} {torch.cuda.get_device_name(device)}" if device.type == "cuda" else str(device)
+
+
+def versions() -> dict[str, str]:
+    """What the pixels depend on beside the recipe."""
+    return {
+        "torch": str(torch.__version__),
+        "diffusers": diffusers.__version__,
+        "transformers": transformers.__version__,
+    }
+
+
+def _attempt(order: Order, shelf: sdxl.Shelf, encoder: previews.Encoder, send: Send) -> Ending:
+    """Make the frame; whatever goes wrong becomes the reply that ends it."""
+    frame, attempt = order.begin.frame, order.begin.attempt
+    try:
+        try:
+            return _make(order, shelf, encoder, send)
+        finally:
+            encoder.drain()  # before any ending: every preview of the frame has then been sent
+    except sdxl.BadModel as error:
+        traceback.print_exc()
+        return wire.LoadFailed(frame=frame, attempt=attempt, model=order.begin.model, message=str(error))
+    except Exception as error:  # noqa: BLE001  this boundary turns what goes wrong into an event
+        traceback.print_exc()
+        kind = "out_of_memory" if _out_of_memory(error) else "internal"
+        message = f"{type(error).__name__}: {error}"
+    _release()
+    return wire.Failed(frame=frame, attempt=attempt, kind=kind, message=message)
+
+
+def _make(
+    order: Order, shelf: sdxl.Shelf, encoder: previews.Encoder, send: Send
+) -> wire.Final | wire.Cancelled:
+    begin = order.begin
+    if order.stopped:
+        return _cancelled(begin, step=0)
+    checkpoint = _checkpoint(Path(begin.model), shelf, send)
+    if order.stopped:
+        return _cancelled(begin, step=0)
+    state = denoise.begin(checkpoint, begin)
+    while not order.stopped and state.step < state.steps:
+        seen = denoise.step(state)
+        encoder.offer(_shot(begin, state, seen))
+    if order.stopped:
+        return _cancelled(begin, state.step)
+    pixels = denoise.finish(state)
+    encoder.drain()
+    return _final(begin, state, pixels)
+
+
+def _checkpoint(path: Path, shelf: sdxl.Shelf, send: Send) -> sdxl.Checkpoint:
+    """The checkpoint, read if it is not in memory; the demo model is built where it is missing."""
+    if (held := shelf.find(path)) is not None:
+        return held
+    if path.name == "demo" and not path.exists():
+        send(wire.Loading(what="building the demo model"))
+        demo.build(path)
+    send(wire.Loading(what=f"loading {path.name}"))
+    started = time.perf_counter()
+    checkpoint = shelf.load(path)
+    seconds = time.perf_counter() - started
+    send(wire.Loaded(model=str(path), seconds=seconds, bytes=checkpoint.bytes))
+    return checkpoint
+
+
+def _shot(begin: wire.Begin, state: denoise.Denoise, seen: denoise.Denoised) -> previews.Shot:
+    pixels = previews.to_rgb(seen.latent, state.checkpoint.latent2rgb)
+    return previews.Shot(
+        frame=begin.frame,
+        attempt=begin.attempt,
+        step=state.step,
+        steps=state.steps,
+        sigma=seen.sigma,
+        pixels=pixels,
+        ended=time.perf_counter(),
+    )
+
+
+def _cancelled(begin: wire.Begin, step: int) -> wire.Cancelled:
+    return wire.Cancelled(frame=begin.frame, attempt=begin.attempt, step=step)
+
+
+def _final(begin: wire.Begin, state: denoise.Denoise, pixels: previews.Pixels) -> wire.Final:
+    config = state.scheduler.config.items()
+    height, width, _ = pixels.shape
+    return wire.Final(
+        frame=begin.frame,
+        attempt=begin.attempt,
+        width=width,
+        height=height,
+        pixels_sha256=hashlib.sha256(pixels.tobytes()).hexdigest(),
+        scheduler=type(state.scheduler).__name__,
+        scheduler_config={key: value for key, value in config if not key.startswith("_")},
+        dtype=str(state.checkpoint.dtype).removeprefix("torch."),
+        data=previews.png(pixels),
+    )
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """torch has a type for a full GPU, but for full main memory only this sentence (`alloc_cpu.cpp`)."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def _release() -> None:
+    """Give cached blocks back, once the failed frame's tensors are gone with its traceback."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        print(f"device memory released, {torch.cuda.memory_allocated()} bytes stay", file=sys.stderr)

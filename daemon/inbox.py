@@ -1,0 +1,123 @@
+"""Files dropped in a folder → jobs. A scan of the folder is the truth; watchfiles only wakes it.
+
+Taking a file is: rename into `.claimed/`, commit, move to `done/` or `rejected/`. What a crash leaves in
+`.claimed/` is finished at the next start under the same claim, so a drop is taken exactly once.
+"""
+
+import logging
+import secrets
+from functools import partial
+
+import anyio
+from anyio import to_thread
+from anyio.abc import TaskStatus
+from watchfiles import awatch
+
+from daemon.drops import Drop, claim_ready, finish, left_claimed
+from daemon.events.log import Log
+from daemon.projections import decisions
+from daemon.projections.state import State
+from daemon.prompts import Prompt
+from daemon.settings import Home
+
+EVERY = 1.0
+"""Seconds between scans when nothing wakes one."""
+_AT_ONCE = 256
+"""Files to a commit."""
+_WATCH_STEP_MS = 10
+
+logger = logging.getLogger(__name__)
+
+
+class Inbox:
+    """The watched folder. `run` is its task."""
+
+    def __init__(self, home: Home, log: Log[State], model: str) -> None:
+        """`model` is the checkpoint of prompts that name none."""
+        self.waiting = 0
+        """Files that the last scan saw and left where they are."""
+        self._home = home
+        self._log = log
+        self._model = model
+        self._wake = anyio.Event()
+        self._scanned = anyio.Event()
+
+    def __repr__(self) -> str:
+        return f"<Inbox {self._home.inbox}, {self.waiting} waiting>"
+
+    async def run(self, *, task_status: TaskStatus[None]) -> None:
+        """Take files until cancelled; started once what an earlier run left claimed is dealt with."""
+        known = self._log.state.claims
+        left = await to_thread.run_sync(left_claimed, self._home, self._model)
+        await self._take([drop for drop in left if drop.source.claim not in known])
+        await self._file_away([drop for drop in left if drop.source.claim in known])
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._watch)
+            task_status.started()
+            while True:
+                self._wake = anyio.Event()
+                await self._scan()
+                with anyio.move_on_after(EVERY):
+                    await self._wake.wait()
+
+    async def scanned(self) -> None:
+        """Wait for a scan that begins after this call to end."""
+        await self._scanned.wait()
+        await self._scanned.wait()
+
+    async def _scan(self) -> None:
+        more = True
+        while more:
+            drops, self.waiting = await to_thread.run_sync(claim_ready, self._home, self._model, _AT_ONCE)
+            await self._take(drops)
+            more = len(drops) == _AT_ONCE
+        self._scanned.set()
+        self._scanned = anyio.Event()
+
+    async def _take(self, drops: list[Drop]) -> None:
+        """Record every drop's fate (one commit serves them all), then file them away."""
+        async with anyio.create_task_group() as tasks:
+            for drop in drops:
+                tasks.start_soon(self._record, drop)
+        await self._file_away(drops)
+
+    async def _record(self, drop: Drop) -> None:
+        if isinstance(drop.verdict, Prompt):
+            seed = secrets.randbelow(2**32)
+            await self._log.decide(
+                partial(decisions.accept, prompt=drop.verdict, source=drop.source, drawn_seed=seed)
+            )
+        else:
+            await self._log.decide(partial(decisions.reject, faults=drop.verdict, source=drop.source))
+
+    async def _file_away(self, drops: list[Drop]) -> None:
+        for drop in drops:
+            await to_thread.run_sync(finish, drop, self._home)
+
+    async def _watch(self) -> None:
+        """Wake the scan when the folder changes. Without it the scan goes on, once a second."""
+        stop = anyio.Event()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_set_when_cancelled, stop)
+            while True:
+                try:
+                    changes = awatch(
+                        self._home.inbox,
+                        recursive=False,
+                        step=_WATCH_STEP_MS,
+                        stop_event=stop,
+                        watch_filter=None,
+                    )
+                    async for _ in changes:
+                        self._wake.set()
+                except Exception as error:  # noqa: BLE001  # whatever ends the watcher, the scan goes on
+                    logger.warning("watching the inbox failed, it is looked at once a second: %s", error)
+                await anyio.sleep(EVERY)
+
+
+async def _set_when_cancelled(stop: anyio.Event) -> None:
+    # awatch sits in a thread and notices its own cancellation late, but this event at once.
+    try:
+        await anyio.sleep_forever()
+    finally:
+        stop.set()

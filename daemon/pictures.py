@@ -1,0 +1,91 @@
+"""Whole files or none: the only code that touches `frames/`.
+
+A picture is written under a temporary name in the same folder and renamed, so that nobody ever sees half
+of one. Finals are fsynced, file and folder, before anyone hears of them; previews are not: they are
+gone in a moment anyway, and a disk's flush must not hold up the next one.
+"""
+
+import os
+from collections import OrderedDict
+from datetime import datetime
+from pathlib import Path
+
+_TEMPORARY = ".{}.tmp"
+
+
+def preview_name(job: int, index: int | None, ts: datetime) -> str:
+    """`task_17_20261124T070000123_preview.png`; `index` tells the pictures of one job apart."""
+    stamp = f"{ts:%Y%m%dT%H%M%S}{ts.microsecond // 1000:03d}"
+    return "_".join(["task", str(job), stamp, *([] if index is None else [str(index)]), "preview.png"])
+
+
+def final_name(preview: str) -> str:
+    """The finished picture's name: the preview's without `_preview`."""
+    return preview.removesuffix("_preview.png") + ".png"
+
+
+def write(path: Path, data: bytes, *, durable: bool) -> None:
+    """Have `data` stand whole at `path`; when `durable`, not even a power cut takes it back."""
+    temporary = path.with_name(_TEMPORARY.format(path.name))
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    if durable:
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the folder's own entries durable: the names, not only what they name."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def delete(path: Path) -> None:
+    """Have the file gone, whether or not it was there."""
+    path.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what an interrupted `write` left behind."""
+    for temporary in folder.glob(_TEMPORARY.format("task_*")):
+        delete(temporary)
+
+
+class Recent:
+    """The last few previews of each frame being made, by step, in memory.
+
+    The file on disk is overwritten by each step, so a request for step 3 could find step 4 in it. From here
+    a step's picture is exactly that step's, or none.
+    """
+
+    KEPT = 4
+
+    def __init__(self) -> None:
+        """Empty."""
+        self._steps: dict[int, OrderedDict[int, bytes]] = {}
+
+    def put(self, frame: int, step: int, data: bytes) -> None:
+        """Keep a step's picture; the oldest of too many goes."""
+        steps = self._steps.setdefault(frame, OrderedDict())
+        steps[step] = data
+        if len(steps) > self.KEPT:
+            steps.popitem(last=False)
+
+    def get(self, frame: int, step: int) -> bytes | None:
+        """That step's picture, if it is still here."""
+        steps = self._steps.get(frame)
+        return None if steps is None else steps.get(step)
+
+    def drop(self, frame: int) -> None:
+        """Forget a frame that is no longer being made."""
+        self._steps.pop(frame, None)

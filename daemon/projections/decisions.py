@@ -1,0 +1,119 @@
+"""What follows from a request, given all that has happened: state → events.  PURE
+
+The log's writer runs these in turn, so each sees the state with everything before it.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from daemon.events.types import (
+    CancelRequested,
+    Event,
+    FrameCancelled,
+    FrameCreated,
+    FrameFailed,
+    FrameInterrupted,
+    FrameResumed,
+    JobAccepted,
+    JobDuplicate,
+    JobRejected,
+    PreviewDeleted,
+    Source,
+)
+from daemon.faults import Fault
+from daemon.projections.frames import ENDED, Status
+from daemon.projections.laws import Refused
+from daemon.projections.state import State
+from daemon.prompts import Prompt
+
+Interruption = Literal["daemon_died", "daemon_stopped", "device_died"]
+MAX_DEVICE_DEATHS = 2
+
+_WHY_DELETED: dict[Status, Literal["replaced", "cancelled", "failed", "interrupted", "orphan"]] = {
+    "done": "replaced",
+    "cancelled": "cancelled",
+    "failed": "failed",
+    "queued": "interrupted",
+    "running": "orphan",
+    "stopping": "orphan",
+}
+
+
+def accept(state: State, prompt: Prompt, source: Source, drawn_seed: int) -> Sequence[Event]:
+    """Queue the job, unless this very drop became one before. `drawn_seed` is for prompts without one."""
+    if earlier := state.claims.get(source.claim):
+        return [JobDuplicate(job=earlier, source=source)]
+    first = drawn_seed if prompt.seed is None else prompt.seed
+    seeds = [(first + index) % 2**53 for index in range(prompt.count)]
+    return [
+        JobAccepted(
+            job=state.next_job, first_frame=state.next_frame, seeds=seeds, prompt=prompt, source=source
+        )
+    ]
+
+
+def reject(state: State, faults: list[Fault], source: Source) -> Sequence[Event]:
+    """Refuse the drop; once is enough."""
+    return [] if source.claim in state.claims else [JobRejected(source=source, faults=faults)]
+
+
+def begin(state: State, frame: int, path: str, device: str) -> Sequence[Event]:
+    """A device takes the frame up: for the first time, or again after an interruption."""
+    it = state.frames[frame]
+    if it.created_at is None:
+        return [
+            FrameCreated(
+                frame=frame,
+                job=it.job,
+                index=it.index,
+                seed=it.seed,
+                path=path,
+                generator="sdxl",
+                project=it.project,
+                device=device,
+            )
+        ]
+    return [FrameResumed(frame=frame, job=it.job, step=0, path=path, attempt=it.attempt + 1, device=device)]
+
+
+def cancel(state: State, frame: int, by: str, step: int) -> Sequence[Event]:
+    """Ask for the frame's end; one that no device has is over at once. Asking twice changes nothing.
+
+    Raises `Refused` if there is no such frame or it has ended.
+    """
+    it = state.frames.get(frame)
+    if it is None:
+        raise Refused(f"there is no frame {frame}")
+    if it.status in ENDED:
+        raise Refused(f"frame {frame} is {it.status} already")
+    if it.status == "stopping":
+        return []
+    request = CancelRequested(frame=frame, job=it.job, by=by, step=step)
+    if it.status == "running":
+        return [request]
+    return [request, FrameCancelled(frame=frame, job=it.job, step=it.step)]
+
+
+def interrupt(state: State, frame: int, why: Interruption, message: str) -> Sequence[Event]:
+    """The maker of a frame is gone. The frame waits to go on, unless it was to stop anyway, or it is the
+    likely cause: one that has killed its device `MAX_DEVICE_DEATHS` times is given up.
+    """
+    it = state.frames[frame]
+    if it.status == "stopping":
+        return [FrameCancelled(frame=frame, job=it.job, step=it.step)]
+    interrupted = FrameInterrupted(frame=frame, job=it.job, step=it.step, why=why, message=message)
+    if why == "device_died" and it.device_deaths + 1 >= MAX_DEVICE_DEATHS:
+        given_up = f"its device died {MAX_DEVICE_DEATHS} times while making it; {message}"
+        failed = FrameFailed(
+            frame=frame, job=it.job, attempt=it.attempt, kind="device_died", message=given_up
+        )
+        return [interrupted, failed]
+    return [interrupted]
+
+
+def preview_deleted(state: State, frame: int) -> Sequence[Event]:
+    """The preview file of a frame that is no longer being made is gone."""
+    it = state.frames[frame]
+    if it.preview is None:
+        return []
+    return [PreviewDeleted(frame=frame, job=it.job, path=it.preview, why=_WHY_DELETED[it.status])]

@@ -1,0 +1,71 @@
+"""What a person may choose when the daemon starts: one frozen struct, read once at the entry.
+
+Only names and places live here. Nothing in this file opens, creates or imports anything of ours.
+"""
+
+from pathlib import Path
+
+import msgspec
+
+VERSION = "0.1.0"
+DEMO = "demo"
+"""The name of the built-in model."""
+
+_INSTALLED_PAGE = Path(__file__).parent / "static"
+PAGE = _INSTALLED_PAGE if _INSTALLED_PAGE.is_dir() else Path(__file__).parent.parent / "static"
+"""The viewer's files: inside an installed package, beside it in a checkout."""
+
+
+class Home(msgspec.Struct, frozen=True):
+    """The folder that holds everything a person drops in, gets out, or may want to look at."""
+
+    root: Path
+
+    @property
+    def inbox(self) -> Path:
+        """Prompt files are dropped here."""
+        return self.root / "inbox"
+
+    @property
+    def done(self) -> Path:
+        """Prompt files that became jobs."""
+        return self.root / "done"
+
+    @property
+    def rejected(self) -> Path:
+        """Prompt files that could not, each with its `.error.json`."""
+        return self.root / "rejected"
+
+    @property
+    def frames(self) -> Path:
+        """Finished pictures, and the previews of those being made."""
+        return self.root / "frames"
+
+    @property
+    def checkpoints(self) -> Path:
+        """One folder per SDXL checkpoint, in diffusers' layout."""
+        return self.root / "models" / "checkpoints"
+
+    def checkpoint(self, model: str) -> Path:
+        """Where a model lies: a name in `checkpoints`, or a path as `--model` may give."""
+        return Path(model).absolute() if "/" in model else self.checkpoints / model
+
+    @property
+    def history(self) -> Path:
+        """The log and its tables, a DuckDB database."""
+        return self.root / "history.duckdb"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything `safelight up` can be told."""
+
+    home: Home
+    host: str = "127.0.0.1"
+    port: int = 8642
+    """0 takes any free port."""
+    model: str = DEMO
+    """The checkpoint of jobs that name none: a folder's name in `models/checkpoints`, or `demo`."""
+    device: str = "auto"
+    """`cpu`, `cuda:0` …; `auto` takes the first GPU, else the CPU."""
+    until_idle: bool = False
+    """End once the inbox is empty and every job has ended."""

@@ -1,0 +1,213 @@
+"""HTTP: the viewer's files, the event stream, pictures by id, and the few things a person can ask for.
+
+Pictures are reached by frame number and step, never by path. Whatever changes something is answered once
+it is in the log.
+"""
+
+import hashlib
+import secrets
+import uuid
+from collections.abc import Mapping
+from functools import partial
+from itertools import islice
+from operator import attrgetter
+from typing import Annotated
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from daemon.events import codec
+from daemon.events.log import Log
+from daemon.events.types import JobAccepted, Source
+from daemon.guards import Guard
+from daemon.pictures import Recent
+from daemon.projections import decisions
+from daemon.projections.frames import Frame
+from daemon.projections.laws import Refused
+from daemon.projections.state import State
+from daemon.prompts import Prompt, parse
+from daemon.settings import PAGE, VERSION, Settings
+from daemon.sse import Streams
+
+MAX_BODY = 2**18
+ENDED_SHOWN = 200
+"""Ended frames in a snapshot; the page asks for older ones."""
+_PAGE_MAX = 1000
+_FOREVER = "private, max-age=31536000, immutable"
+
+
+class Web:
+    """The routes' common ground: what they read and whom they ask."""
+
+    def __init__(self, log: Log[State], settings: Settings, recent: Recent) -> None:
+        """`recent` holds the previews of frames being made."""
+        self._log = log
+        self._settings = settings
+        self._recent = recent
+        self.streams = Streams(log, self._snapshot)
+
+    def application(self, port: int, token: str | None) -> Starlette:
+        """The whole ASGI application, guards outermost."""
+        routes = [
+            Route("/", self._page),
+            Route("/api/events", self.streams),
+            Route("/api/health", self._health),
+            Route("/api/frames", self._frames),
+            Route("/api/frames/{frame:int}", self._frame),
+            Route("/api/frames/{frame:int}/cancel", self._cancel, methods=["POST"]),
+            Route("/api/jobs", self._jobs),
+            Route("/api/jobs", self._submit, methods=["POST"]),
+            Route("/api/log", self._events),
+            Route("/frames/{frame:int}/preview", self._preview),
+            Route("/frames/{frame:int}/final", self._final),
+            Mount("/static", StaticFiles(directory=PAGE)),
+        ]
+        return Starlette(routes=routes, middleware=[Middleware(Guard, port=port, token=token)])
+
+    def _snapshot(self) -> bytes:
+        state = self._log.state
+        ended = _newest_ended(state, ENDED_SHOWN)
+        return msgspec.json.encode(
+            {
+                "position": self._log.position,
+                "version": VERSION,
+                "model": self._settings.model,
+                "inbox": str(self._settings.home.inbox),
+                "devices": [self._settings.device],
+                "frames": sorted(
+                    [*ended, *(state.frames[frame] for frame in state.open)], key=attrgetter("id")
+                ),
+                "older": len(state.frames) - len(state.open) - len(ended),
+            }
+        )
+
+    async def _page(self, request: Request) -> Response:
+        return FileResponse(PAGE / "index.html", headers={"cache-control": "no-cache"})
+
+    async def _health(self, request: Request) -> Response:
+        return _json({"version": VERSION, "position": self._log.position, "open": len(self._log.state.open)})
+
+    async def _frames(self, request: Request) -> Response:
+        """A page of frames, newest first: `?before=` the last id seen, `?limit=`."""
+        state = self._log.state
+        return self._rows(request, "frames", state.frames, state.next_frame)
+
+    async def _jobs(self, request: Request) -> Response:
+        """A page of jobs, newest first: `?before=` the last id seen, `?limit=`."""
+        state = self._log.state
+        return self._rows(request, "jobs", state.jobs, state.next_job)
+
+    def _rows(self, request: Request, name: str, rows: Mapping[int, object], following: int) -> Response:
+        before = min(_number(request, "before", following), following)
+        older = (rows[number] for number in range(before - 1, 0, -1))
+        return _json({"position": self._log.position, name: list(islice(older, _limit(request)))})
+
+    async def _frame(self, request: Request) -> Response:
+        frame = self._log.state.frames.get(request.path_params["frame"])
+        if frame is None:
+            return _error(404, f"there is no frame {request.path_params['frame']}")
+        return _json({"position": self._log.position, "frame": frame})
+
+    async def _events(self, request: Request) -> Response:
+        """A page of the log, oldest first: `?after=` a seq, `?limit=`."""
+        events = await self._log.read(_number(request, "after", 0), _limit(request))
+        rows = [msgspec.Raw(codec.message(recorded)) for recorded in events]
+        return _json({"position": self._log.position, "events": rows})
+
+    async def _submit(self, request: Request) -> Response:
+        """A prompt, as in a file: 201 with the job, or 422 with the same faults as a rejected file."""
+        body = await _body(request)
+        if body is None:
+            return _error(413, f"a prompt has at most {MAX_BODY} bytes")
+        verdict = parse(body, self._settings.model)
+        if not isinstance(verdict, Prompt):
+            return _json({"faults": verdict}, 422)
+        digest = hashlib.sha256(body).hexdigest()
+        source = Source(kind="http", name=_client(request), sha256=digest, claim=uuid.uuid4().hex)
+        seed = secrets.randbelow(2**32)
+        decision = partial(decisions.accept, prompt=verdict, source=source, drawn_seed=seed)
+        (recorded,) = await self._log.decide(decision)
+        assert isinstance(recorded.event, JobAccepted)
+        first = recorded.event.first_frame
+        frames = list(range(first, first + len(recorded.event.seeds)))
+        return _json({"job": recorded.event.job, "frames": frames}, 201)
+
+    async def _cancel(self, request: Request) -> Response:
+        """Stop a frame; the body may say which step was being looked at: `{"step": 7}`."""
+        frame = request.path_params["frame"]
+        body = await _body(request)
+        try:
+            looked_at = msgspec.json.decode(body or b"{}", type=_LookedAt)
+        except msgspec.DecodeError as error:
+            return _error(422, str(error))
+        if frame not in self._log.state.frames:
+            return _error(404, f"there is no frame {frame}")
+        decision = partial(decisions.cancel, frame=frame, by=_client(request), step=looked_at.step)
+        try:
+            await self._log.decide(decision)
+        except Refused as refusal:
+            return _error(409, str(refusal))
+        return _json({"position": self._log.position})
+
+    async def _preview(self, request: Request) -> Response:
+        """The picture of exactly `?step=`, or 410: never another step's."""
+        data = self._recent.get(request.path_params["frame"], _number(request, "step", 0))
+        if data is None:
+            return _error(410, "this step's picture is gone")
+        return Response(data, media_type="image/png", headers={"cache-control": _FOREVER})
+
+    async def _final(self, request: Request) -> Response:
+        frame = self._log.state.frames.get(request.path_params["frame"])
+        if frame is None or frame.path is None:
+            return _error(404, "there is no such picture")
+        path = self._settings.home.root / frame.path
+        if not path.is_file():
+            return _error(410, f"{frame.path} is gone")
+        return FileResponse(path, media_type="image/png", headers={"cache-control": _FOREVER})
+
+
+class _LookedAt(msgspec.Struct, forbid_unknown_fields=True):
+    step: Annotated[int, msgspec.Meta(ge=0, lt=2**31)] = 0
+
+
+def _newest_ended(state: State, limit: int) -> list[Frame]:
+    numbers = (number for number in range(state.next_frame - 1, 0, -1) if number not in state.open)
+    return [state.frames[number] for number in islice(numbers, limit)]
+
+
+def _number(request: Request, name: str, default: int) -> int:
+    """A number from the query; the default where it is missing or none."""
+    text = request.query_params.get(name, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else default
+
+
+def _limit(request: Request) -> int:
+    return min(_number(request, "limit", 100), _PAGE_MAX)
+
+
+async def _body(request: Request) -> bytes | None:
+    """The request's body, or None if it is larger than `MAX_BODY`."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY:
+            return None
+    return body
+
+
+def _client(request: Request) -> str:
+    return request.client.host if request.client else "unknown"
+
+
+def _json(value: object, status: int = 200) -> Response:
+    headers = {"cache-control": "no-store"}
+    return Response(msgspec.json.encode(value), status, headers, "application/json")
+
+
+def _error(status: int, message: str) -> Response:
+    return _json({"error": message}, status)

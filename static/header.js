@@ -1,0 +1,37 @@
+// @ts-check
+/**
+ * The head of the page and what stands for an empty wall: counts, model, device, and how to begin.
+ */
+import { arrange } from "./arrange.js";
+import { dropCommand } from "./words.js";
+import { write } from "./write.js";
+
+/**
+ * @param {Document} page
+ * @returns {(state: import("./fold.js").State) => void}
+ */
+export function makeHeader(page) {
+  /** @param {string} id */
+  const byId = (id) => /** @type {HTMLElement} */ (page.getElementById(id));
+  const command = byId("command");
+  byId("copy").addEventListener("click", async ({ currentTarget }) => {
+    await navigator.clipboard.writeText(command.textContent ?? "");
+    if (currentTarget instanceof HTMLElement) currentTarget.textContent = "Copied";
+  });
+
+  return (state) => {
+    const wall = arrange(state.frames.values());
+    const done = wall.ended.filter((frame) => frame.status === "done").length;
+    write(byId("running"), String(wall.developing.length));
+    write(byId("queued"), String(wall.waiting.length));
+    // Ended frames that were left out may be done or not: the number is then a least one.
+    write(byId("done"), state.older ? `${done}+` : String(done));
+    write(byId("model"), state.model);
+    write(byId("device"), state.devices.join(", ") || "no device");
+    write(command, dropCommand(state.inbox));
+    write(byId("older"), state.older ? `${state.older} older pictures are in the history and not shown here.` : "");
+    page.body.classList.toggle("lit", wall.developing.length > 0);
+    byId("empty").hidden = state.frames.size > 0;
+    byId("head").title = `Safelight ${state.version}`;
+  };
+}

@@ -1,0 +1,70 @@
+// @ts-check
+/**
+ * The life of the one event stream: it opens, it breaks, it comes back, for as long as the page lives.
+ *
+ * The browser's EventSource reconnects by itself with Last-Event-ID while it can, and the daemon then
+ * sends what was missed. It gives up for good (readyState 2) on any answer but 200, so a timer opens a
+ * new one, which begins with a snapshot. Nothing is kept here: the state is its hearer's.
+ *
+ * @typedef {object} Hearer
+ * @property {(snapshot: import("./fold.js").Snapshot, epoch: string) => void} snapshot
+ * @property {(message: import("./fold.js").Message) => void} event
+ * @property {() => void} up  the daemon answers
+ * @property {(since: Date) => void} down  it has not answered for `PATIENCE`; what was known at `since` is the newest
+ */
+
+/** Milliseconds. A daemon that is started again is back sooner than this, and nobody need be told. */
+const PATIENCE = 2000;
+const FIRST_WAIT = 1000;
+const LONGEST_WAIT = 15_000;
+
+/**
+ * Follow the stream at `url` for good.
+ * @param {string} url
+ * @param {Hearer} hearer
+ */
+export function follow(url, hearer) {
+  let wait = FIRST_WAIT;
+  /** @type {ReturnType<typeof setTimeout> | null} */
+  let silence = null;
+
+  function fallSilent() {
+    const since = new Date();
+    silence ??= setTimeout(() => hearer.down(since), PATIENCE);
+  }
+
+  function speak() {
+    if (silence !== null) clearTimeout(silence);
+    silence = null;
+    wait = FIRST_WAIT;
+    hearer.up();
+  }
+
+  function open() {
+    const source = new EventSource(url);
+    source.addEventListener("open", speak);
+    source.addEventListener("snapshot", (/** @type {MessageEvent} */ told) =>
+      hearer.snapshot(JSON.parse(told.data), epochOf(told)));
+    source.addEventListener("message", (told) => hearer.event(JSON.parse(told.data)));
+    source.addEventListener("error", () => {
+      fallSilent();
+      if (source.readyState === EventSource.CLOSED) reopen();
+    });
+  }
+
+  function reopen() {
+    setTimeout(open, wait);
+    wait = Math.min(2 * wait, LONGEST_WAIT);
+  }
+
+  fallSilent();
+  open();
+}
+
+/**
+ * The log's epoch, from the id `{epoch}.{seq}`.
+ * @param {MessageEvent} told
+ */
+function epochOf(told) {
+  return told.lastEventId.slice(0, told.lastEventId.lastIndexOf("."));
+}

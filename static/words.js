@@ -1,0 +1,77 @@
+// @ts-check
+/**
+ * How the page says things: frames, notices and commands in plain words.  PURE
+ *
+ * @typedef {import("./fold.js").Frame} Frame
+ */
+
+/** @param {Frame} frame */
+export const fileName = (frame) => frame.path?.split("/").at(-1) ?? `frame_${frame.id}.png`;
+
+/**
+ * Where a frame is, in one line.
+ * @param {Frame} frame
+ * @returns {string}
+ */
+export function stepText(frame) {
+  const { status, step, steps, created_at } = frame;
+  if (status === "done") return `${steps} steps${tookText(frame)}`;
+  if (status === "cancelled") return step ? `Stopped at step ${step}` : "Stopped before its first step";
+  if (status === "failed") return step ? `Failed after step ${step}` : "Failed before its first step";
+  if (created_at === null) return `${steps} steps`;
+  if (status === "queued") return `waits to go on, was at step ${step} of ${steps}`;
+  return `step ${step} of ${steps}`;
+}
+
+/** @param {Frame} frame */
+function tookText({ created_at, finished_at }) {
+  if (created_at === null || finished_at === null) return "";
+  const seconds = (Date.parse(finished_at) - Date.parse(created_at)) / 1000;
+  if (seconds < 60) return ` in ${seconds.toFixed(1)} s`;
+  return ` in ${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
+}
+
+/**
+ * What a person needs to find or make a picture again.
+ * @param {Frame} frame
+ * @returns {string[]}
+ */
+export function facts({ id, job, width, height, seed, attempt }) {
+  const words = [`job ${job} · frame ${id}`, `${width} × ${height}`, `seed ${seed}`];
+  return attempt > 1 ? [...words, `attempt ${attempt}`] : words;
+}
+
+/**
+ * What an event says to a person that no card shows; null for all others. A refused form shows its
+ * faults by itself, so only files are told of.
+ * @param {import("./fold.js").Message} message
+ * @returns {string | null}
+ */
+export function noticeText({ type, data }) {
+  if (type === "JobRejected" && data.source.kind === "file") {
+    return `${data.source.name} was refused. ${data.faults.map(faultText).join(" ")}`;
+  }
+  if (type === "JobDuplicate" && data.source.kind === "file") {
+    return `${data.source.name} was dropped before, as job ${data.job}; nothing was queued.`;
+  }
+  if (type === "ModelFailed") return `The model ${data.model} could not be loaded on ${data.device}: ${data.message}`;
+  return null;
+}
+
+/** @param {import("./api.js").Fault} fault */
+function faultText({ path, line, column, message, suggestion }) {
+  return `Line ${line}, column ${column} (${path}): ${message}.${suggestion ? ` ${suggestion}` : ""}`;
+}
+
+/**
+ * The command that drops a first prompt, safe to paste whatever the folder is called.
+ * @param {string} inbox
+ */
+export function dropCommand(inbox) {
+  const target = `${inbox.replace(/\/$/, "")}/fox.json`;
+  const quoted = /^[\w@%+=:,./-]+$/.test(target) ? target : `'${target.replaceAll("'", `'\\''`)}'`;
+  return `echo '{"prompt": "a red fox"}' > ${quoted}`;
+}
+
+/** @param {Date} moment */
+export const clock = (moment) => moment.toTimeString().slice(0, 8);

@@ -1,0 +1,262 @@
+"""A real child process over real pipes: what it says, in which order, and how it ends."""
+
+import hashlib
+import io
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from PIL import Image
+
+from daemon.gpu import wire
+
+PATIENCE = 60.0
+"""Seconds until a silent child fails the test."""
+Kind = TypeVar("Kind", bound=wire.Reply)
+
+
+class Child:
+    """The daemon's end of the wire."""
+
+    def __init__(self, errors: Path) -> None:
+        self.errors = errors
+        with errors.open("wb") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "daemon.gpu.child", "--device", "cpu"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=file,
+            )
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.down, self.up = self.process.stdin, self.process.stdout
+        self._heard = self._listen()
+
+    def say(self, *commands: wire.Command) -> None:
+        """Send commands in one write."""
+        self.down.write(b"".join(map(wire.pack, commands)))
+        self.down.flush()
+
+    def hear(self) -> wire.Reply:
+        """The next reply."""
+        return next(self._heard)
+
+    def until(self, kind: type[Kind]) -> tuple[list[wire.Reply], Kind]:
+        """What comes before the first reply of a kind, and that reply."""
+        before: list[wire.Reply] = []
+        while not isinstance(reply := self.hear(), kind):
+            before.append(reply)
+        return before, reply
+
+    def close(self) -> int:
+        """End the child as the daemon does, and give its exit status."""
+        self.down.close()
+        status = self.process.wait(PATIENCE)
+        self.up.close()
+        return status
+
+    def _listen(self) -> Iterator[wire.Reply]:
+        buffer = bytearray()
+        while True:
+            ready, _, _ = select.select([self.up], [], [], PATIENCE)
+            chunk = os.read(self.up.fileno(), 65536) if ready else b""
+            assert chunk, f"the child fell silent: {self.errors.read_text()}"
+            buffer += chunk
+            yield from wire.unpack(buffer, wire.REPLIES)
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Child]:
+    """One child for all the stories of this file; importing torch is most of its life."""
+    child = Child(tmp_path_factory.mktemp("child") / "stderr")
+    yield child
+    assert child.close() == 0
+
+
+@pytest.fixture(scope="module")
+def child(fresh: Child) -> Child:
+    """The child once it is ready."""
+    ready = fresh.hear()
+    assert isinstance(ready, wire.Ready)
+    assert ready.device == "cpu"
+    assert set(ready.versions) == {"torch", "diffusers", "transformers"}
+    return fresh
+
+
+def begin(folder: Path, frame: int, **changes: object) -> wire.Begin:
+    """A small request."""
+    request: dict[str, object] = {
+        "attempt": 1, "prompt": "a red circle on a blue background", "negative_prompt": "", "width": 64,
+        "height": 48, "steps": 4, "cfg_scale": 5.0, "seed": 7,
+    }  # fmt: skip
+    return wire.Begin(frame=frame, model=str(folder), **{**request, **changes})  # type: ignore[arg-type]  # fields
+
+
+def test_a_frame_from_begin_to_final(child: Child, folder: Path) -> None:
+    """Loading, Loaded, a preview per step or its count in the next one's skipped, then Final."""
+    child.say(begin(folder, 1))
+    loading, loaded = child.until(wire.Loaded)
+    assert loading == [wire.Loading(what="loading demo")]
+    assert (loaded.model, loaded.seconds > 0, loaded.bytes > 1_000_000) == (str(folder), True, True)
+    shown, final = child.until(wire.Final)
+    previews = [reply for reply in shown if isinstance(reply, wire.Preview)]
+    assert previews == shown
+    assert sum(1 + preview.skipped for preview in previews) == 4
+    assert [preview.step for preview in previews] == sorted({preview.step for preview in previews})
+    assert previews[-1].step == 4
+    assert Image.open(io.BytesIO(previews[-1].data)).size == (8, 6)
+    picture = Image.open(io.BytesIO(final.data))
+    assert (final.frame, final.width, final.height, picture.size) == (1, 64, 48, (64, 48))
+    assert final.pixels_sha256 == hashlib.sha256(picture.tobytes()).hexdigest()
+    assert (final.scheduler, final.dtype) == ("EulerDiscreteScheduler", "float32")
+    assert final.scheduler_config["beta_schedule"] == "scaled_linear"
+
+
+def test_a_seed_is_a_picture(child: Child, folder: Path) -> None:
+    """The same seed gives the same pixels, another seed others; the warm model is not loaded again."""
+    child.say(begin(folder, 2), begin(folder, 3), begin(folder, 4, seed=8))
+    finals = []
+    for _ in range(3):
+        before, final = child.until(wire.Final)
+        assert {type(reply) for reply in before} == {wire.Preview}
+        finals.append(final)
+    assert [final.frame for final in finals] == [2, 3, 4]
+    assert finals[0].pixels_sha256 == finals[1].pixels_sha256 != finals[2].pixels_sha256
+
+
+def test_cancel_in_mid_frame(child: Child, folder: Path) -> None:
+    """A Cancel ends a long frame at once, at the step of its last preview; the next one runs at once."""
+    child.say(begin(folder, 5, steps=1000))
+    _, first = child.until(wire.Preview)
+    asked = time.monotonic()
+    child.say(wire.Cancel(frame=5, attempt=1), begin(folder, 6))
+    shown, cancelled = child.until(wire.Cancelled)
+    assert time.monotonic() - asked < 3
+    last = [first, *(reply for reply in shown if isinstance(reply, wire.Preview))][-1]
+    assert (cancelled.frame, cancelled.step) == (5, last.step)
+    before, final = child.until(wire.Final)
+    assert final.frame == 6
+    assert {type(reply) for reply in before} == {wire.Preview}
+
+
+def test_cancel_of_a_frame_that_waits(child: Child, folder: Path) -> None:
+    """A Cancel that comes before its Begin is taken up counts, and nothing is sampled."""
+    child.say(begin(folder, 7), begin(folder, 8), wire.Cancel(frame=8, attempt=1))
+    child.until(wire.Final)
+    assert child.hear() == wire.Cancelled(frame=8, attempt=1, step=0)
+
+
+def test_cancel_that_hits_nothing(child: Child, folder: Path) -> None:
+    """A Cancel for a frame that is over, unknown, or another attempt changes nothing."""
+    late, unknown, other = ((7, 1), (99, 1), (9, 2))
+    child.say(*(wire.Cancel(frame=f, attempt=a) for f, a in (late, unknown)), begin(folder, 9))
+    child.say(wire.Cancel(frame=other[0], attempt=other[1]))
+    _, final = child.until(wire.Final)
+    assert final.frame == 9
+
+
+def test_a_bad_model_and_then_a_good_one(child: Child, folder: Path, tmp_path: Path) -> None:
+    """No folder and a foreign folder end in LoadFailed with a sentence; the next frame is made."""
+    (tmp_path / "foreign").mkdir()
+    child.say(begin(tmp_path / "nowhere", 10), begin(tmp_path / "foreign", 11), begin(folder, 12))
+    _, missing = child.until(wire.LoadFailed)
+    _, foreign = child.until(wire.LoadFailed)
+    assert (missing.frame, foreign.frame) == (10, 11)
+    assert missing.message.startswith("There is no checkpoint folder")
+    assert "model_index.json" in foreign.message
+    _, final = child.until(wire.Final)
+    assert final.frame == 12
+
+
+def test_failures_end_the_frame_not_the_child(child: Child, folder: Path) -> None:
+    """A picture too large for any memory and a bug are told apart; the traceback is in standard error."""
+    child.say(begin(folder, 13, width=80_000_000, height=80_000_000), begin(folder, 14, steps=0))
+    _, full = child.until(wire.Failed)
+    _, bug = child.until(wire.Failed)
+    assert (full.frame, full.kind, bug.frame, bug.kind) == (13, "out_of_memory", 14, "internal")
+    assert bug.message.startswith("ZeroDivisionError: ")
+    assert "ZeroDivisionError" in child.errors.read_text()
+    child.say(begin(folder, 15))
+    assert child.until(wire.Final)[1].frame == 15
+
+
+def test_ctrl_c_is_the_daemons_to_handle(child: Child, folder: Path) -> None:
+    """SIGINT, which a terminal sends to the whole group, does not disturb a frame."""
+    child.say(begin(folder, 16))
+    child.until(wire.Preview)
+    child.process.send_signal(signal.SIGINT)
+    assert child.until(wire.Final)[1].frame == 16
+
+
+def test_the_demo_model_is_built_where_it_is_missing(child: Child, folder: Path, tmp_path: Path) -> None:
+    """A folder named demo that is not there appears, with the very weights of the last one."""
+    child.say(begin(folder, 17), begin(tmp_path / "demo", 18), wire.Cancel(frame=18, attempt=1))
+    child.until(wire.Final)
+    assert child.until(wire.Cancelled)[1].step == 0
+    child.say(begin(tmp_path / "demo", 19))
+    loading, _ = child.until(wire.Loaded)
+    assert loading == [wire.Loading(what="building the demo model"), wire.Loading(what="loading demo")]
+    assert child.until(wire.Final)[1].frame == 19
+
+
+def test_end_of_input_in_mid_frame(folder: Path, tmp_path: Path) -> None:
+    """When the daemon is gone the child ends at once, in the middle of a frame."""
+    child = Child(tmp_path / "stderr")
+    child.say(begin(folder, 1, steps=1000))
+    child.until(wire.Preview)
+    asked = time.monotonic()
+    assert child.close() == 0
+    assert time.monotonic() - asked < 2
+
+
+def test_end_of_input_before_it_is_ready(tmp_path: Path) -> None:
+    """It does not even finish importing for nobody."""
+    assert Child(tmp_path / "stderr").close() == 0
+
+
+def test_garbage_ends_it(tmp_path: Path) -> None:
+    """A stream that holds no messages ends the child with status 1 and a word in standard error."""
+    child = Child(tmp_path / "stderr")
+    child.down.write(b"\xff" * 64)
+    child.down.flush()
+    assert child.process.wait(PATIENCE) == 1
+    assert "Garbled" in child.errors.read_text()
+    child.close()
+
+
+def test_what_libraries_print_stays_off_the_wire() -> None:
+    """Prints from Python, from C and from a grandchild go to standard error; the wire holds our message alone."""
+    program = (
+        "import os, sys\n"
+        "from daemon.gpu import child, wire\n"
+        "_, replies = child.take_streams()\n"
+        "print('noise', flush=True); os.write(1, b'noise'); os.system('echo noise')\n"
+        "child.Sender(replies)(wire.Loading(what='it'))\n"
+        "print('noise', flush=True)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, timeout=PATIENCE)
+    assert done.stdout == wire.pack(wire.Loading(what="it"))
+    assert done.stderr.count(b"noise") == 4
+
+
+def test_messages_from_many_threads_come_whole() -> None:
+    """Large replies sent at once by four threads arrive one after the other."""
+    program = (
+        "import threading\n"
+        "from daemon.gpu import child, wire\n"
+        "_, replies = child.take_streams()\n"
+        "send = child.Sender(replies)\n"
+        "work = lambda n: [send(wire.Loading(what=str(n) * 300_000)) for _ in range(5)]\n"
+        "threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]\n"
+        "[t.start() for t in threads]; [t.join() for t in threads]\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, timeout=PATIENCE)
+    heard = list(wire.unpack(bytearray(done.stdout), wire.REPLIES))
+    assert sorted(reply.what[0] for reply in heard if isinstance(reply, wire.Loading)) == sorted("0123" * 5)

@@ -1,0 +1,148 @@
+"""The step machine against diffusers' own pipeline, and what can be done between two steps."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from daemon.gpu import denoise, sdxl, wire
+
+PLAIN = wire.Begin(
+    frame=1,
+    attempt=1,
+    model="demo",
+    prompt="a red circle on a blue background",
+    negative_prompt="",
+    width=64,
+    height=64,
+    steps=3,
+    cfg_scale=5.0,
+    seed=7,
+)
+
+
+def ask(**changes: object) -> wire.Begin:
+    """The plain request with some fields changed."""
+    return wire.Begin(**{name: changes.get(name, getattr(PLAIN, name)) for name in PLAIN.__struct_fields__})
+
+
+def ours(checkpoint: sdxl.Checkpoint, request: wire.Begin) -> np.ndarray:
+    """The picture by our loop."""
+    state = denoise.begin(checkpoint, request)
+    while state.step < state.steps:
+        denoise.step(state)
+    return denoise.finish(state)
+
+
+def theirs(checkpoint: sdxl.Checkpoint, request: wire.Begin) -> np.ndarray:
+    """The picture by `StableDiffusionXLPipeline.__call__`."""
+    checkpoint.pipe.set_progress_bar_config(disable=True)
+    images = checkpoint.pipe(
+        prompt=request.prompt,
+        negative_prompt=request.negative_prompt or None,
+        width=request.width,
+        height=request.height,
+        num_inference_steps=request.steps,
+        guidance_scale=request.cfg_scale,
+        generator=torch.Generator("cpu").manual_seed(request.seed),
+    ).images
+    return np.asarray(images[0])
+
+
+REQUESTS = {
+    "plain": PLAIN,
+    "unguided": ask(cfg_scale=1.0),
+    "barely guided": ask(cfg_scale=1.01),
+    "negative": ask(negative_prompt="grey, blurred"),
+    "unguided with a negative": ask(cfg_scale=1.0, negative_prompt="grey, blurred"),
+    "wide": ask(width=120, height=56),
+    "tall": ask(width=40, height=104, seed=2**53 - 1),
+    "one step": ask(steps=1),
+    "a prompt past 77 tokens": ask(prompt="a very long walk through the woods " * 9),
+    "not ASCII": ask(prompt="狐狸 в снегу 🦊"),
+}
+
+
+@pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS.keys())
+def test_equals_the_pipeline(checkpoint: sdxl.Checkpoint, request_: wire.Begin) -> None:
+    """With the same seed every pixel is the stock pipeline's."""
+    assert np.array_equal(ours(checkpoint, request_), theirs(checkpoint, request_))
+
+
+def test_equals_the_pipeline_in_half_precision(checkpoint: sdxl.Checkpoint) -> None:
+    """In float16 too, where the VAE is decoded in float32 as its config asks, and is float16 again after."""
+    half = sdxl.load(checkpoint.path, torch.device("cpu"), torch.float16)
+    assert half.pipe.vae.config.force_upcast
+    assert np.array_equal(ours(half, PLAIN), theirs(half, PLAIN))
+    assert half.pipe.vae.dtype == torch.float16
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_x0_is_what_the_sample_holds_without_its_noise(checkpoint: sdxl.Checkpoint, prediction: str) -> None:
+    """The denoised latent agrees with Euler's step solved for it: x' = x + (x − x0)/σ · (σ' − σ)."""
+    checkpoint.pipe.scheduler.register_to_config(prediction_type=prediction)
+    try:
+        state = denoise.begin(checkpoint, PLAIN)
+        while state.step < state.steps:
+            before, sigma, after = state.latent, *state.scheduler.sigmas[state.step : state.step + 2]
+            seen = denoise.step(state)
+            slope = (state.latent - before) / (after - sigma)
+            torch.testing.assert_close(seen.latent, before - sigma * slope, rtol=1e-4, atol=1e-4)
+            assert seen.sigma == sigma
+    finally:
+        checkpoint.pipe.scheduler.register_to_config(prediction_type="epsilon")
+
+
+def test_the_last_x0_is_the_picture(checkpoint: sdxl.Checkpoint) -> None:
+    """Euler ends at sigma 0, so the last preview shows the very latent that is decoded."""
+    state = denoise.begin(checkpoint, PLAIN)
+    seen = [denoise.step(state) for _ in range(state.steps)]
+    torch.testing.assert_close(seen[-1].latent, state.latent, rtol=1e-4, atol=1e-4)
+
+
+def test_it_develops(checkpoint: sdxl.Checkpoint) -> None:
+    """Every step's x0 differs visibly from the one before, and the noise level falls."""
+    state = denoise.begin(checkpoint, ask(steps=6))
+    seen = [denoise.step(state) for _ in range(state.steps)]
+    moved = [(b.latent - a.latent).abs().mean().item() for a, b in zip(seen, seen[1:], strict=False)]
+    assert min(moved) > 0.001
+    assert sorted((s.sigma for s in seen), reverse=True) == [s.sigma for s in seen]
+
+
+def test_a_seed_is_a_picture(checkpoint: sdxl.Checkpoint) -> None:
+    """The same seed gives the same pixels, another seed or another prompt gives others."""
+    picture = ours(checkpoint, PLAIN)
+    assert np.array_equal(picture, ours(checkpoint, PLAIN))
+    assert not np.array_equal(picture, ours(checkpoint, ask(seed=8)))
+    assert not np.array_equal(picture, ours(checkpoint, ask(prompt="a forest at night")))
+
+
+def test_pictures_in_turns_do_not_disturb_each_other(checkpoint: sdxl.Checkpoint) -> None:
+    """Two frames stepped alternately, one of them dropped half way, end as if made alone."""
+    one, two, dropped = (denoise.begin(checkpoint, ask(seed=seed)) for seed in (1, 2, 3))
+    denoise.step(dropped)
+    for _ in range(one.steps):
+        denoise.step(one)
+        denoise.step(two)
+    assert np.array_equal(denoise.finish(one), ours(checkpoint, ask(seed=1)))
+    assert np.array_equal(denoise.finish(two), ours(checkpoint, ask(seed=2)))
+
+
+def test_a_vae_with_its_own_means(checkpoint: sdxl.Checkpoint) -> None:
+    """Per-channel means and deviations in the VAE's config are undone as the pipeline undoes them."""
+    vae = checkpoint.pipe.vae
+    vae.register_to_config(latents_mean=[0.1, -0.2, 0.3, 0.0], latents_std=[1.5, 1.0, 0.8, 1.2])
+    try:
+        assert np.array_equal(ours(checkpoint, PLAIN), theirs(checkpoint, PLAIN))
+    finally:
+        vae.register_to_config(latents_mean=None, latents_std=None)
+
+
+def test_the_state_describes_itself(checkpoint: sdxl.Checkpoint) -> None:
+    """Between two steps everything about the frame can be read off."""
+    state = denoise.begin(checkpoint, PLAIN)
+    denoise.step(state)
+    assert (state.step, state.steps, state.guided) == (1, 3, True)
+    assert state.latent.shape == (1, 4, 8, 8)
+    assert {field.name for field in dataclasses.fields(state)} >= {"scheduler", "latent", "embeds", "added"}

@@ -1,0 +1,133 @@
+"""Latents become small pictures, and the encoder never holds the sampler up."""
+
+import io
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from daemon.gpu import denoise, previews, sdxl, wire
+from tests.gpu.test_denoise import PLAIN
+
+
+def shot(step: int, frame: int = 1) -> previews.Shot:
+    """A grey picture of 4 × 3 pixels."""
+    pixels = np.full((3, 4, 3), step, np.uint8)
+    return previews.Shot(
+        frame=frame, attempt=1, step=step, steps=9, sigma=1.0, pixels=pixels, ended=time.perf_counter()
+    )
+
+
+class Gate:
+    """A send function that can be held up."""
+
+    def __init__(self) -> None:
+        self.sent: list[wire.Preview] = []
+        self.entered = threading.Semaphore(0)
+        self.open = threading.Event()
+
+    def __call__(self, preview: wire.Preview) -> None:
+        """Wait for the gate, then keep the message."""
+        self.entered.release()
+        assert self.open.wait(10)
+        self.sent.append(preview)
+
+
+def test_each_channel_has_its_colour() -> None:
+    """A latent of one unit in one channel shows that channel's factors plus the bias."""
+    for channel, row in enumerate(previews.SDXL.factors):
+        latent = torch.zeros(1, 4, 2, 3)
+        latent[0, channel] = 1
+        expected = [round((f + b + 1) * 127.5) for f, b in zip(row, previews.SDXL.bias, strict=True)]
+        pixels = previews.to_rgb(latent, previews.SDXL)
+        assert (pixels.shape, pixels.dtype) == ((2, 3, 3), np.uint8)
+        assert pixels[1, 2].tolist() == expected
+
+
+def test_rounded_not_truncated_and_clamped() -> None:
+    """127.6 is 128, and what lies outside −1 … 1 ends at black and white instead of wrapping round."""
+    plain = previews.Latent2rgb(factors=((1, 1, 1), (0, 0, 0), (0, 0, 0), (0, 0, 0)), bias=(0, 0, 0))
+    latent = torch.zeros(1, 4, 1, 3)
+    latent[0, 0, 0] = torch.tensor([0.1 / 127.5, 5.0, -5.0])
+    assert previews.to_rgb(latent, plain)[0, :, 0].tolist() == [128, 255, 0]
+
+
+def test_half_precision_latents_are_shown() -> None:
+    """A float16 latent, as a GPU gives it, makes the same picture within a shade."""
+    latent = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    exact, half = (previews.to_rgb(x, previews.SDXL).astype(int) for x in (latent, latent.half()))
+    assert abs(exact - half).max() <= 1
+
+
+def test_the_last_preview_resembles_the_picture(checkpoint: sdxl.Checkpoint) -> None:
+    """The demo model's own factors show at latent size what its VAE paints."""
+    state = denoise.begin(checkpoint, PLAIN)
+    seen = [denoise.step(state) for _ in range(state.steps)]
+    preview = previews.to_rgb(seen[-1].latent, checkpoint.latent2rgb)
+    picture = Image.fromarray(denoise.finish(state)).resize((8, 8), Image.Resampling.BOX)
+    alike = np.corrcoef(preview.ravel(), np.asarray(picture).ravel())[0, 1]
+    assert alike > 0.5
+
+
+def test_what_is_sent_is_a_png_of_the_pixels() -> None:
+    """The message carries the step, the size and the picture, losslessly."""
+    sent: list[wire.Preview] = []
+    with previews.Encoder(sent.append) as encoder:
+        encoder.offer(shot(5))
+        encoder.drain()
+        (preview,) = sent
+    assert (preview.step, preview.steps, preview.width, preview.height, preview.skipped) == (5, 9, 4, 3, 0)
+    assert preview.ms > 0
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(preview.data))), shot(5).pixels)
+
+
+def test_the_newest_wins_and_says_how_many_gave_way() -> None:
+    """While step 1 is being sent, steps 2 to 4 come: only 4 follows, and it counts two skipped."""
+    gate = Gate()
+    with previews.Encoder(gate) as encoder:
+        encoder.offer(shot(1))
+        gate.entered.acquire()
+        for step in (2, 3, 4):
+            encoder.offer(shot(step))
+        gate.open.set()
+        encoder.drain()
+    assert [(p.step, p.skipped) for p in gate.sent] == [(1, 0), (4, 2)]
+
+
+def test_another_frames_shot_is_not_counted() -> None:
+    """What gave way to another frame's shot is none of that frame's steps."""
+    assert shot(1, frame=2).after(shot(9, frame=1)).skipped == 0
+
+
+def test_drain_waits_for_the_one_being_sent() -> None:
+    """Drain returns only after the last send has returned, so nothing can overtake a preview."""
+    gate = Gate()
+    with previews.Encoder(gate) as encoder:
+        encoder.offer(shot(1))
+        gate.entered.acquire()
+        opener = threading.Timer(0.05, gate.open.set)
+        opener.start()
+        encoder.drain()
+        assert [p.step for p in gate.sent] == [1]
+        opener.join()
+
+
+def test_an_error_reaches_the_sampling_thread_once() -> None:
+    """What goes wrong in the thread is raised where the frame is made; the next frame is not harmed."""
+    calls: list[int] = []
+
+    def send(preview: wire.Preview) -> None:
+        calls.append(preview.step)
+        if preview.step == 1:
+            raise BrokenPipeError("the daemon is gone")
+
+    with previews.Encoder(send) as encoder:
+        encoder.offer(shot(1))
+        with pytest.raises(BrokenPipeError):
+            encoder.drain()
+        encoder.offer(shot(2))
+        encoder.drain()
+    assert calls == [1, 2]
