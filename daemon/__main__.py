@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -68,17 +69,21 @@ def _home(path: Path) -> Home:
 
 
 def _run(settings: Settings) -> None:
-    logging.basicConfig(
-        level=os.environ.get("SAFELIGHT_LOG", "INFO"),
-        format="%(message)s",
-        handlers=[RichHandler(console=console, show_path=False, show_level=False, omit_repeated_times=False)],
-    )
-    logging.getLogger("watchfiles").setLevel(logging.WARNING)
+    _start_logging()
     log = logging.getLogger("safelight")
     try:
         anyio.run(app.run, settings, log.info)
     except (HomeInUse, UnknownEvent, OSError) as error:
         _fail(str(error))
+
+
+def _start_logging() -> None:
+    """Colours and clock for a person at a terminal; plain whole lines for a file or a pipe."""
+    pretty = RichHandler(console=console, show_path=False, show_level=False, omit_repeated_times=False)
+    handler = pretty if console.is_terminal else logging.StreamHandler(sys.stdout)
+    logging.basicConfig(level=os.environ.get("SAFELIGHT_LOG", "INFO"), format="%(message)s", handlers=[handler])
+    for noisy in ("watchfiles", "uvicorn"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
 def _fail(message: str) -> None:

@@ -98,7 +98,8 @@ class Streams:
     def _cursor(self, scope: Scope) -> int | None:
         """Where the client left off, if it did in this log and not too long ago."""
         after = QueryParams(scope["query_string"]).get("after", "")
-        epoch, _, seq = Headers(scope=scope).get("last-event-id", after).rpartition(".")
+        said = Headers(scope=scope).get("last-event-id", after)
+        epoch, _, seq = said.rpartition(".") if "." in said else (self._log.epoch, "", said)
         if epoch != self._log.epoch or not (seq.isascii() and seq.isdigit()):
             return None
         cursor = int(seq)

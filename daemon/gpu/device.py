@@ -104,7 +104,7 @@ class Device:
         path = f"{self._home.frames.name}/{_preview_name(self._log.state, frame)}"
         decision = partial(decisions.begin, frame=frame.id, path=path, device=self.name)
         try:
-            (begun,) = await self._log.decide(decision)
+            (begun,) = await self._log.decide(decision, cause=self._log.state.reasons[frame.id])
         except Refused:
             return  # It was cancelled between our choice and the log's turn.
         made = self._log.state.frames[frame.id]

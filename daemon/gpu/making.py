@@ -113,7 +113,8 @@ class Making:
                 await self._fail_model(reply)
                 return True
             case wire.Cancelled(step=step):
-                await self._append(FrameCancelled(frame=self._frame.id, job=self._frame.job, step=step))
+                cancelled = FrameCancelled(frame=self._frame.id, job=self._frame.job, step=step)
+                await self._log.append(cancelled, cause=self._log.state.reasons[self._frame.id])
                 return True
             case wire.Failed(kind=kind, message=message):
                 await self._append(self._failed(kind, message))

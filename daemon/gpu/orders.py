@@ -18,7 +18,6 @@ class Order:
     begin: wire.Begin
     _stop: threading.Event = field(default_factory=threading.Event)
 
-    @property
     def stopped(self) -> bool:
         """True once a Cancel has come."""
         return self._stop.is_set()

@@ -8,6 +8,7 @@ Foreign errors become `BadModel` here and nowhere else.
 import gc
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import torch
@@ -34,8 +35,9 @@ class Checkpoint:
     """A checkpoint in memory."""
 
     path: Path
-    pipe: StableDiffusionXLPipeline
-    """The holder of the parts; its `__call__` and its scheduler's state are never used."""
+    pipe: Any
+    """The `StableDiffusionXLPipeline` (Any: its parts are set at run time, which no type checker sees),
+    as the holder of the parts; its `__call__` and its scheduler's state are never used."""
     latent2rgb: previews.Latent2rgb
     device: torch.device
     dtype: torch.dtype
@@ -43,7 +45,9 @@ class Checkpoint:
     @property
     def bytes(self) -> int:
         """Size of the parameters and buffers in memory."""
-        return sum(module.get_memory_footprint() for module in _modules(self.pipe))
+        parts = (part for part in self.pipe.components.values() if isinstance(part, torch.nn.Module))
+        tensors = (tensor for part in parts for tensor in (*part.parameters(), *part.buffers()))
+        return sum(tensor.nbytes for tensor in tensors)
 
 
 class Shelf:
@@ -80,7 +84,7 @@ def load(path: Path, device: torch.device, dtype: torch.dtype) -> Checkpoint:
     _inspect(path)
     latent2rgb = _factors(path)
     try:
-        pipe = StableDiffusionXLPipeline.from_pretrained(
+        pipe: Any = StableDiffusionXLPipeline.from_pretrained(  # type: ignore[no-untyped-call]  # as it is
             path,
             local_files_only=True,
             use_safetensors=True,
@@ -114,6 +118,10 @@ def _inspect(path: Path) -> None:
         raise BadModel(f"The model_index.json of {path} cannot be read: {_first_line(error)}") from error
     if index.kind != "StableDiffusionXLPipeline":
         raise BadModel(f"The checkpoint {path} is a {index.kind}, not a StableDiffusionXLPipeline.")
+    for name in ("tokenizer", "tokenizer_2"):
+        # transformers 5 makes an empty tokenizer of a folder that is not there, and every prompt reads alike
+        if not any((path / name / file).is_file() for file in ("tokenizer.json", "vocab.json")):
+            raise BadModel(f"The checkpoint {path} has no {name}: tokenizer.json or vocab.json is missing.")
 
 
 def _variant(path: Path, dtype: torch.dtype) -> str | None:
@@ -144,10 +152,6 @@ def _check(checkpoint: Checkpoint) -> None:
         raise BadModel(f"The UNet of {path} is not that of a plain SDXL checkpoint.")
     if pipe.unet.config.time_cond_proj_dim is not None:
         raise BadModel(f"The UNet of {path} is guidance-distilled, which cannot be sampled yet.")
-
-
-def _modules(pipe: StableDiffusionXLPipeline) -> list[torch.nn.Module]:
-    return [part for part in pipe.components.values() if isinstance(part, torch.nn.Module)]
 
 
 def _first_line(error: Exception) -> str:

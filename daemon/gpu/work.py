@@ -5,11 +5,11 @@ reply and the next one begins on the warm model; nothing that a frame does ends 
 """
 
 import hashlib
-import sys
 import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import diffusers
 import torch
@@ -26,8 +26,8 @@ def run(device_name: str, orders: Orders, send: Send) -> None:
     """Announce the device, then work until the process ends. `RuntimeError` if there is no such device."""
     diffusers.utils.logging.set_verbosity_error()
     diffusers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # as it is
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # as it is
     device = find(device_name)
     send(wire.Ready(device=describe(device), versions=versions()))
     shelf = sdxl.Shelf(device)
@@ -75,7 +75,7 @@ def _attempt(order: Order, shelf: sdxl.Shelf, encoder: previews.Encoder, send: S
         return wire.LoadFailed(frame=frame, attempt=attempt, model=order.begin.model, message=str(error))
     except Exception as error:  # noqa: BLE001  this boundary turns what goes wrong into an event
         traceback.print_exc()
-        kind = "out_of_memory" if _out_of_memory(error) else "internal"
+        kind: Literal["out_of_memory", "internal"] = "out_of_memory" if _out_of_memory(error) else "internal"
         message = f"{type(error).__name__}: {error}"
     _release()
     return wire.Failed(frame=frame, attempt=attempt, kind=kind, message=message)
@@ -85,16 +85,16 @@ def _make(
     order: Order, shelf: sdxl.Shelf, encoder: previews.Encoder, send: Send
 ) -> wire.Final | wire.Cancelled:
     begin = order.begin
-    if order.stopped:
+    if order.stopped():
         return _cancelled(begin, step=0)
     checkpoint = _checkpoint(Path(begin.model), shelf, send)
-    if order.stopped:
+    if order.stopped():
         return _cancelled(begin, step=0)
     state = denoise.begin(checkpoint, begin)
-    while not order.stopped and state.step < state.steps:
+    while not order.stopped() and state.step < state.steps:
         seen = denoise.step(state)
         encoder.offer(_shot(begin, state, seen))
-    if order.stopped:
+    if order.stopped():
         return _cancelled(begin, state.step)
     pixels = denoise.finish(state)
     encoder.drain()
@@ -160,4 +160,3 @@ def _release() -> None:
     """Give cached blocks back, once the failed frame's tensors are gone with its traceback."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-        print(f"device memory released, {torch.cuda.memory_allocated()} bytes stay", file=sys.stderr)

@@ -8,12 +8,14 @@ from collections.abc import MutableMapping
 from typing import Any, Self, get_args
 
 from daemon.events.types import (
+    CancelRequested,
     DaemonStarted,
     DaemonStopped,
     Event,
     FinalWritten,
     FrameCancelled,
     FrameFailed,
+    FrameInterrupted,
     JobAccepted,
     JobDuplicate,
     JobRejected,
@@ -27,6 +29,7 @@ from daemon.projections.jobs import Job
 from daemon.projections.laws import Refused, check
 
 _FRAME_EVENTS = get_args(FrameEvent)
+_REASONS = (CancelRequested, FrameInterrupted)
 _FRAME_ENDS = (FinalWritten, FrameCancelled, FrameFailed)
 
 
@@ -43,6 +46,8 @@ class State:
         self.jobs: MutableMapping[int, Job] = {}
         self.claims: MutableMapping[str, int] = {}
         """The job that each claim became; 0 for a rejected one."""
+        self.reasons: MutableMapping[int, int] = {}
+        """The event that each frame's next one answers: its job's acceptance, then a request to stop."""
         self.open: dict[int, None] = {}
         """Frames with something left to do, by arrival. Not kept in a fork."""
         self.next_job = 1
@@ -60,6 +65,7 @@ class State:
         draft.frames = ChainMap({}, self.frames)
         draft.jobs = ChainMap({}, self.jobs)
         draft.claims = ChainMap({}, self.claims)
+        draft.reasons = ChainMap({}, self.reasons)
         draft.next_job, draft.next_frame, draft.position = self.next_job, self.next_frame, self.position
         return draft
 
@@ -70,6 +76,7 @@ class State:
         for job in _layer(draft.jobs).values():
             self._put_job(job)
         self.claims.update(_layer(draft.claims))
+        self.reasons.update(_layer(draft.reasons))
         self.next_job, self.next_frame, self.position = draft.next_job, draft.next_frame, draft.position
 
     def check(self, event: Event) -> None:
@@ -98,6 +105,8 @@ class State:
                 pass
             case _:
                 self._put(frames.evolve(self.frames[event.frame], event, ts))
+                if isinstance(event, _REASONS):
+                    self.reasons[event.frame] = recorded.seq
                 if isinstance(event, _FRAME_ENDS):
                     self._put_job(jobs.evolve(self.jobs[event.job], event, ts))
 
@@ -106,6 +115,7 @@ class State:
         self.claims[event.source.claim] = event.job
         for frame in frames.queued(event, recorded.ts):
             self._put(frame)
+            self.reasons[frame.id] = recorded.seq
         self.next_job = event.job + 1
         self.next_frame = event.first_frame + len(event.seeds)
 

@@ -6,12 +6,12 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-from pathlib import Path  # noqa: E402
+from pathlib import Path
 
-import pytest  # noqa: E402
-import torch  # noqa: E402
+import pytest
+import torch
 
-from daemon.gpu import demo, sdxl  # noqa: E402
+from daemon.gpu import demo, sdxl, wire
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +20,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("checkpoints") / "demo"
     demo.build(path)
     return path
+
+
+@pytest.fixture
+def plain() -> wire.Begin:
+    """A small request."""
+    return wire.Begin(
+        frame=1, attempt=1, model="demo", prompt="a red circle on a blue background", negative_prompt="",
+        width=64, height=64, steps=3, cfg_scale=5.0, seed=7,
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="session")

@@ -155,9 +155,8 @@ def test_cancel_of_a_frame_that_waits(child: Child, folder: Path) -> None:
 
 def test_cancel_that_hits_nothing(child: Child, folder: Path) -> None:
     """A Cancel for a frame that is over, unknown, or another attempt changes nothing."""
-    late, unknown, other = ((7, 1), (99, 1), (9, 2))
-    child.say(*(wire.Cancel(frame=f, attempt=a) for f, a in (late, unknown)), begin(folder, 9))
-    child.say(wire.Cancel(frame=other[0], attempt=other[1]))
+    late, unknown, other = (wire.Cancel(frame=f, attempt=a) for f, a in ((7, 1), (99, 1), (9, 2)))
+    child.say(late, unknown, begin(folder, 9), other)
     _, final = child.until(wire.Final)
     assert final.frame == 9
 
@@ -204,6 +203,8 @@ def test_the_demo_model_is_built_where_it_is_missing(child: Child, folder: Path,
     loading, _ = child.until(wire.Loaded)
     assert loading == [wire.Loading(what="building the demo model"), wire.Loading(what="loading demo")]
     assert child.until(wire.Final)[1].frame == 19
+    for weights in folder.rglob("*.safetensors"):
+        assert weights.read_bytes() == (tmp_path / "demo" / weights.relative_to(folder)).read_bytes()
 
 
 def test_end_of_input_in_mid_frame(folder: Path, tmp_path: Path) -> None:
@@ -232,7 +233,7 @@ def test_garbage_ends_it(tmp_path: Path) -> None:
 
 
 def test_what_libraries_print_stays_off_the_wire() -> None:
-    """Prints from Python, from C and from a grandchild go to standard error; the wire holds our message alone."""
+    """Prints from Python, from C and from a grandchild go to standard error, never onto the wire."""
     program = (
         "import os, sys\n"
         "from daemon.gpu import child, wire\n"

@@ -1,12 +1,14 @@
 """The step machine against diffusers' own pipeline, and what can be done between two steps."""
 
 import dataclasses
+import itertools
 
+import msgspec
 import numpy as np
 import pytest
 import torch
 
-from daemon.gpu import denoise, sdxl, wire
+from daemon.gpu import denoise, previews, sdxl, wire
 
 PLAIN = wire.Begin(
     frame=1,
@@ -24,10 +26,10 @@ PLAIN = wire.Begin(
 
 def ask(**changes: object) -> wire.Begin:
     """The plain request with some fields changed."""
-    return wire.Begin(**{name: changes.get(name, getattr(PLAIN, name)) for name in PLAIN.__struct_fields__})
+    return msgspec.structs.replace(PLAIN, **changes)
 
 
-def ours(checkpoint: sdxl.Checkpoint, request: wire.Begin) -> np.ndarray:
+def ours(checkpoint: sdxl.Checkpoint, request: wire.Begin) -> previews.Pixels:
     """The picture by our loop."""
     state = denoise.begin(checkpoint, request)
     while state.step < state.steps:
@@ -35,7 +37,7 @@ def ours(checkpoint: sdxl.Checkpoint, request: wire.Begin) -> np.ndarray:
     return denoise.finish(state)
 
 
-def theirs(checkpoint: sdxl.Checkpoint, request: wire.Begin) -> np.ndarray:
+def theirs(checkpoint: sdxl.Checkpoint, request: wire.Begin) -> previews.Pixels:
     """The picture by `StableDiffusionXLPipeline.__call__`."""
     checkpoint.pipe.set_progress_bar_config(disable=True)
     images = checkpoint.pipe(
@@ -47,7 +49,8 @@ def theirs(checkpoint: sdxl.Checkpoint, request: wire.Begin) -> np.ndarray:
         guidance_scale=request.cfg_scale,
         generator=torch.Generator("cpu").manual_seed(request.seed),
     ).images
-    return np.asarray(images[0])
+    picture: previews.Pixels = np.asarray(images[0])
+    return picture
 
 
 REQUESTS = {
@@ -85,7 +88,8 @@ def test_x0_is_what_the_sample_holds_without_its_noise(checkpoint: sdxl.Checkpoi
     try:
         state = denoise.begin(checkpoint, PLAIN)
         while state.step < state.steps:
-            before, sigma, after = state.latent, *state.scheduler.sigmas[state.step : state.step + 2]
+            before = state.latent
+            sigma, after = state.scheduler.sigmas[state.step : state.step + 2].tolist()
             seen = denoise.step(state)
             slope = (state.latent - before) / (after - sigma)
             torch.testing.assert_close(seen.latent, before - sigma * slope, rtol=1e-4, atol=1e-4)
@@ -105,7 +109,7 @@ def test_it_develops(checkpoint: sdxl.Checkpoint) -> None:
     """Every step's x0 differs visibly from the one before, and the noise level falls."""
     state = denoise.begin(checkpoint, ask(steps=6))
     seen = [denoise.step(state) for _ in range(state.steps)]
-    moved = [(b.latent - a.latent).abs().mean().item() for a, b in zip(seen, seen[1:], strict=False)]
+    moved = [(b.latent - a.latent).abs().mean().item() for a, b in itertools.pairwise(seen)]
     assert min(moved) > 0.001
     assert sorted((s.sigma for s in seen), reverse=True) == [s.sigma for s in seen]
 

@@ -1,6 +1,7 @@
 """The framing: any stream of messages, cut anywhere, comes out as it went in; anything else is Garbled."""
 
 import contextlib
+import itertools
 
 import pytest
 from hypothesis import given
@@ -29,7 +30,7 @@ REPLIES = st.one_of(
 def pieces(stream: bytes, cuts: list[int]) -> list[bytes]:
     """The stream cut at the given places."""
     places = [0, *sorted(cut % (len(stream) + 1) for cut in cuts), len(stream)]
-    return [stream[a:b] for a, b in zip(places, places[1:], strict=False)]
+    return [stream[a:b] for a, b in itertools.pairwise(places)]
 
 
 @given(st.lists(BEGINS | CANCELS, max_size=5), st.lists(WHOLE, max_size=12))

@@ -1,0 +1,45 @@
+"""What the tests stand on: a home in a temporary folder, a demo checkpoint built once, real daemons."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from daemon.settings import Home
+from tests.daemons import Daemon
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """anyio's own pytest plugin runs the async tests, on the loop that the daemon uses."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def demo_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo model, as the child builds it, once for all homes."""
+    from daemon.gpu import demo  # here, so that tests without a model do not wait for torch
+
+    folder = tmp_path_factory.mktemp("checkpoints") / "demo"
+    demo.build(folder)
+    return folder
+
+
+@pytest.fixture
+def home(tmp_path: Path, demo_checkpoint: Path) -> Home:
+    """A fresh home that has the demo model already."""
+    home = Home(tmp_path / "home")
+    home.checkpoints.mkdir(parents=True)
+    home.inbox.mkdir()
+    (home.checkpoints / "demo").symlink_to(demo_checkpoint)
+    return home
+
+
+@pytest.fixture
+def daemon(home: Home) -> Iterator[Daemon]:
+    """A running daemon on `home`; killed after the test if it still runs."""
+    with Daemon(home) as running:
+        yield running

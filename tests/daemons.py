@@ -1,0 +1,115 @@
+"""A real daemon process, and ways to wait for what it does: by its events, never by the clock."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import duckdb
+import httpx
+
+from daemon.settings import Home
+
+TIMEOUT = 120.0
+"""Seconds after which a wait gives up: far beyond what a slow machine needs."""
+
+Message = dict[str, Any]
+
+
+class Daemon:
+    """`safelight up` on a home, on a free port."""
+
+    def __init__(self, home: Home, *arguments: str) -> None:
+        """Started on entering the block."""
+        self.home = home
+        self.arguments = arguments
+        self.said: list[str] = []
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.process.poll() is None:
+            self.kill()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        command = [sys.executable, "-m", "daemon", "up", "--home", str(self.home.root), "--port", "0"]
+        self.process = subprocess.Popen(
+            [*command, *self.arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        self.url = self.wait_for_line("watch at ").removeprefix("watch at ")
+
+    def wait_for_line(self, start: str) -> str:
+        """Read what it says up to the line that begins so."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.said.append(line.rstrip("\n"))
+            if self.said[-1].startswith(start):
+                return self.said[-1]
+        raise AssertionError(f"the daemon ended and never said {start!r}:\n" + "\n".join(self.said))
+
+    def drop(self, name: str, content: object) -> Path:
+        """Put a file into the inbox as a careful program does: whole, by rename."""
+        path = self.home.inbox / name
+        text = content if isinstance(content, str) else json.dumps(content)
+        temporary = path.with_name(f".{name}.tmp")
+        temporary.write_text(text)
+        temporary.rename(path)
+        return path
+
+    def stream(self, after: int = 0) -> Iterator[Message]:
+        """The log's events after `after`, over SSE, as they come."""
+        params = {"after": after}
+        with httpx.stream("GET", f"{self.url}api/events", params=params, timeout=TIMEOUT) as answer:
+            for line in answer.iter_lines():
+                if line.startswith("data: ") and (message := json.loads(line[6:])):
+                    yield message
+
+    def wait_for(self, wanted: Callable[[Message], bool], after: int = 0) -> Message:
+        """The first event after `after` that is wanted."""
+        for message in self.stream(after):
+            if "type" in message and wanted(message):
+                return message
+        raise AssertionError("the stream ended before the event came")
+
+    def wait_for_type(self, kind: str, after: int = 0, **fields: object) -> Message:
+        """The first event after `after` of this type whose data has these values."""
+        return self.wait_for(
+            lambda message: message["type"] == kind and fields.items() <= message["data"].items(), after
+        )
+
+    def post(self, path: str, body: object) -> httpx.Response:
+        """POST some JSON."""
+        return httpx.post(f"{self.url}{path}", json=body, timeout=TIMEOUT)
+
+    def kill(self) -> None:
+        """kill -9, and nothing else."""
+        self.process.kill()
+        self.process.wait(TIMEOUT)
+
+    def stop(self) -> int:
+        """Ctrl-C, as a person ends it; answers the exit code."""
+        self.process.send_signal(signal.SIGINT)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Wait for it to end by itself; answers the exit code."""
+        assert self.process.stdout is not None
+        self.said += self.process.stdout.read().splitlines()
+        return self.process.wait(TIMEOUT)
+
+
+def query(home: Home, sql: str) -> list[tuple[Any, ...]]:
+    """Ask the history of a home whose daemon has ended."""
+    with duckdb.connect(home.history, read_only=True) as connection:
+        return connection.execute(sql).fetchall()

@@ -1,0 +1,230 @@
+"""The whole daemon, as a process: from a dropped file to the finished picture, through every kind of end."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from daemon.settings import Home
+from tests.daemons import Daemon, query
+
+RED_CIRCLE = {"prompt": "a red circle on a blue background", "steps": 8, "seed": 7}
+QUICK = {"prompt": "a cat", "steps": 4, "seed": 1, "width": 64, "height": 64}
+LONG = {"prompt": "a slow cat", "steps": 400, "seed": 2}
+
+
+def up_until_idle(home: Home) -> None:
+    """Run `safelight up --until-idle` to its end."""
+    command = [sys.executable, "-m", "daemon", "up", "--home", str(home.root), "--port", "0", "--until-idle"]
+    subprocess.run(command, check=True, timeout=120)
+
+
+def drop(home: Home, name: str, content: object) -> None:
+    """Put a file into the inbox."""
+    text = content if isinstance(content, str) else json.dumps(content)
+    (home.inbox / name).write_text(text)
+
+
+def pixels(home: Home) -> list[str]:
+    """The finished pictures' pixels, hashed, in the order of their frames."""
+    paths = query(home, "SELECT path FROM frames WHERE status = 'done' ORDER BY id")
+    return [hashlib.sha256(Image.open(home.root / path).tobytes()).hexdigest() for (path,) in paths]
+
+
+def story(home: Home, frame: int) -> list[str]:
+    """The types of a frame's events, in order."""
+    return [kind for (kind,) in query(home, f"SELECT type FROM events WHERE frame = {frame} ORDER BY seq")]
+
+
+def test_a_dropped_prompt_becomes_a_picture_and_the_log_tells_each_step(home: Home) -> None:
+    """The seed's flow, in its order."""
+    drop(home, "circle.json", RED_CIRCLE)
+    up_until_idle(home)
+
+    previews = query(home, "SELECT data->>'step', data->>'skipped' FROM events WHERE type = 'PreviewWritten'")
+    assert len(previews) + sum(int(skipped) for _, skipped in previews) == 8
+    assert story(home, 1) == ["FrameCreated", *["PreviewWritten"] * len(previews), "FinalWritten", "PreviewDeleted"]
+    ((final,),) = query(home, "SELECT path FROM frames")
+    assert [path.name for path in home.frames.iterdir()] == [Path(final).name]
+    assert (home.done / "circle.json").exists()
+    assert query(home, "SELECT status, step, steps, job_id FROM frames") == [("done", 8, 8, 1)]
+
+
+def test_the_same_seed_gives_the_same_pixels_and_another_seed_others(home: Home) -> None:
+    """A seed is a promise."""
+    drop(home, "a.json", QUICK)
+    drop(home, "b.json", QUICK)
+    drop(home, "c.json", {**QUICK, "seed": 2})
+    up_until_idle(home)
+
+    first, again, other = pixels(home)
+    assert first == again
+    assert other != first
+    recorded = query(home, "SELECT data->>'pixels_sha256' FROM events WHERE type = 'FinalWritten' ORDER BY seq")
+    assert [digest for (digest,) in recorded] == [first, again, other]
+
+
+def test_a_broken_file_is_rejected_with_its_fault_and_harms_no_other(home: Home) -> None:
+    """Each bad file gets its answer beside it."""
+    drop(home, "not-json.json", '{"prompt": "a cat",\n "steps": 4,,}')
+    drop(home, "unknown.json", '{"prompt": "a cat",\n "stepz": 4}')
+    drop(home, "negative.json", '{"prompt": "a cat", "steps": -1}')
+    drop(home, "good.json", QUICK)
+    up_until_idle(home)
+
+    def fault(name: str) -> dict[str, object]:
+        (only,) = json.loads((home.rejected / f"{name}.error.json").read_text())["faults"]
+        assert (home.rejected / name).exists()
+        return dict(only)
+
+    assert fault("not-json.json")["line"] == 2
+    unknown = fault("unknown.json")
+    assert (unknown["path"], unknown["line"], unknown["column"]) == ("$.stepz", 2, 2)
+    assert unknown["suggestion"] == "Did you mean `steps`?"
+    assert fault("negative.json")["path"] == "$.steps"
+    assert [path.name for path in home.done.iterdir()] == ["good.json"]
+    assert len(pixels(home)) == 1
+
+
+def test_kill_9_in_the_middle_of_a_frame_loses_nothing(daemon: Daemon) -> None:
+    """The next start makes the frame again to its end and leaves no stale preview."""
+    daemon.drop("cat.json", {**QUICK, "width": 256, "height": 256, "steps": 40})
+    daemon.wait_for_type("PreviewWritten", step=3)
+    daemon.kill()
+    assert [path.name for path in daemon.home.frames.glob("*_preview.png")]
+
+    up_until_idle(daemon.home)
+
+    told = story(daemon.home, 1)
+    interrupted = told.index("FrameInterrupted")
+    assert told[interrupted : interrupted + 3] == ["FrameInterrupted", "PreviewDeleted", "FrameResumed"]
+    assert told[-2:] == ["FinalWritten", "PreviewDeleted"]
+    assert told.count("FinalWritten") == 1
+    assert not list(daemon.home.frames.glob("*_preview.png"))
+    assert query(daemon.home, "SELECT status, attempt FROM frames") == [("done", 2)]
+    starts = "SELECT type FROM events WHERE type LIKE 'Daemon%' ORDER BY seq"
+    assert [kind for (kind,) in query(daemon.home, starts)] == ["DaemonStarted", "DaemonStarted", "DaemonStopped"]
+
+
+def test_ctrl_c_in_the_middle_of_a_frame_ends_cleanly_and_the_frame_waits(daemon: Daemon) -> None:
+    """A person's Ctrl-C is no crash."""
+    daemon.drop("cat.json", LONG)
+    daemon.wait_for_type("PreviewWritten")
+    assert daemon.stop() == 0
+
+    assert story(daemon.home, 1)[-2:] == ["FrameInterrupted", "PreviewDeleted"]
+    assert query(daemon.home, "SELECT status, preview FROM frames") == [("queued", None)]
+    assert not list(daemon.home.frames.iterdir())
+    assert query(daemon.home, "SELECT data->>'reason' FROM events WHERE type = 'DaemonStopped'") == [("signal",)]
+
+
+def test_a_stopped_frame_is_not_decoded_and_the_next_one_begins(daemon: Daemon) -> None:
+    """Stop means stop, and only that frame."""
+    daemon.drop("slow.json", LONG)
+    seen = daemon.wait_for_type("PreviewWritten", step=2)
+    daemon.drop("cat.json", QUICK)
+    answer = daemon.post("api/frames/1/cancel", {"step": 2})
+    assert answer.status_code == 200
+
+    done = daemon.wait_for_type("PreviewDeleted", frame=2, after=seen["seq"])
+    events = {message["seq"]: message for message in _events(daemon, done["seq"])}
+    (request,) = [message for message in events.values() if message["type"] == "CancelRequested"]
+    (cancelled,) = [message for message in events.values() if message["type"] == "FrameCancelled"]
+    assert request["data"]["step"] == 2
+    assert cancelled["cause"] == request["seq"]
+    assert not [m for m in events.values() if m["type"] == "FinalWritten" and m["data"]["frame"] == 1]
+    assert daemon.post("api/frames/1/cancel", {}).status_code == 409
+    assert daemon.post("api/frames/99/cancel", {}).status_code == 404
+
+
+def _events(daemon: Daemon, up_to: int) -> list[dict[str, object]]:
+    events = []
+    for message in daemon.stream(after=0):
+        events.append(message)
+        if message["seq"] == up_to:
+            return events
+    raise AssertionError("the stream ended early")
+
+
+def test_a_device_that_dies_is_replaced_and_the_frame_made_again(daemon: Daemon) -> None:
+    """The child takes its own death, never the daemon's."""
+    daemon.drop("cat.json", {**QUICK, "width": 256, "height": 256, "steps": 60})
+    daemon.wait_for_type("PreviewWritten", step=2)
+    os.kill(_child(daemon), 9)
+
+    died = daemon.wait_for_type("FrameInterrupted")
+    assert died["data"]["why"] == "device_died"
+    daemon.wait_for_type("FinalWritten")
+
+
+def test_a_frame_that_kills_its_device_twice_is_given_up(daemon: Daemon) -> None:
+    """One bad job does not keep the queue for ever."""
+    daemon.drop("bad.json", LONG)
+    daemon.drop("good.json", {**QUICK, "priority": -1})
+    first = daemon.wait_for_type("PreviewWritten")
+    os.kill(_child(daemon), 9)
+    resumed = daemon.wait_for_type("FrameResumed", after=first["seq"])
+    daemon.wait_for_type("PreviewWritten", after=resumed["seq"])
+    os.kill(_child(daemon), 9)
+
+    failed = daemon.wait_for_type("FrameFailed")
+    assert failed["data"]["kind"] == "device_died"
+    daemon.wait_for_type("FinalWritten", frame=2)
+
+
+def _child(daemon: Daemon) -> int:
+    """The process id of the device's child."""
+    pid = daemon.process.pid
+    (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return int(child)
+
+
+def test_a_model_that_is_not_there_fails_its_frame_with_a_reason(daemon: Daemon) -> None:
+    """The queue goes on."""
+    daemon.drop("cat.json", {**QUICK, "model": "nowhere"})
+    daemon.drop("dog.json", {**QUICK, "priority": -1})
+    failed = daemon.wait_for_type("FrameFailed")
+    assert failed["data"]["kind"] == "bad_model"
+    assert "nowhere" in failed["data"]["message"]
+    daemon.wait_for_type("FinalWritten", frame=2)
+
+
+def test_a_second_daemon_on_the_same_home_is_refused_in_one_line(daemon: Daemon) -> None:
+    """Two writers would tear the log."""
+    second = [sys.executable, "-m", "daemon", "up", "--home", str(daemon.home.root), "--port", "0"]
+    ended = subprocess.run(second, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert "another Safelight is running" in ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1
+
+
+def test_a_port_that_is_taken_is_refused_in_one_line(daemon: Daemon, tmp_path: Path) -> None:
+    """The message says what to do."""
+    port = daemon.url.rstrip("/").rpartition(":")[2]
+    second = [sys.executable, "-m", "daemon", "up", "--home", str(tmp_path / "other"), "--port", port]
+    ended = subprocess.run(second, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert "choose another --port" in ended.stderr
+
+
+def test_the_daemons_process_has_no_torch(daemon: Daemon) -> None:
+    """Neither after its start nor with a frame made."""
+    daemon.drop("cat.json", QUICK)
+    daemon.wait_for_type("FinalWritten")
+    maps = Path(f"/proc/{daemon.process.pid}/maps").read_text()
+    assert "libtorch" not in maps
+    assert "_duckdb" in maps
+
+
+@pytest.mark.parametrize("command", ["up", "demo"])
+def test_help_names_the_options(command: str) -> None:
+    """The commands explain themselves."""
+    shown = subprocess.run(
+        [sys.executable, "-m", "daemon", command, "--help"], capture_output=True, text=True, check=True
+    )
+    assert "--until-idle" in shown.stdout
