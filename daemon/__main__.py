@@ -10,7 +10,6 @@ import anyio
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.text import Text
 
 from daemon import app, samples
 from daemon.events.codec import UnknownEvent
@@ -81,13 +80,15 @@ def _start_logging() -> None:
     """Colours and clock for a person at a terminal; plain whole lines for a file or a pipe."""
     pretty = RichHandler(console=console, show_path=False, show_level=False, omit_repeated_times=False)
     handler = pretty if console.is_terminal else logging.StreamHandler(sys.stdout)
-    logging.basicConfig(level=os.environ.get("SAFELIGHT_LOG", "INFO"), format="%(message)s", handlers=[handler])
+    logging.basicConfig(
+        level=os.environ.get("SAFELIGHT_LOG", "INFO"), format="%(message)s", handlers=[handler]
+    )
     for noisy in ("watchfiles", "uvicorn"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
 def _fail(message: str) -> None:
-    Console(stderr=True).print(Text(f"safelight: {message}"))
+    typer.echo(f"safelight: {message}", err=True)
     raise typer.Exit(1)
 
 

@@ -7,7 +7,7 @@ it is in the log.
 import hashlib
 import secrets
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import islice
 from operator import attrgetter
@@ -44,8 +44,11 @@ _FOREVER = "private, max-age=31536000, immutable"
 class Web:
     """The routes' common ground: what they read and whom they ask."""
 
-    def __init__(self, log: Log[State], settings: Settings, recent: Recent) -> None:
-        """`recent` holds the previews of frames being made."""
+    def __init__(
+        self, log: Log[State], settings: Settings, recent: Recent, devices: Callable[[], list[str]]
+    ) -> None:
+        """`recent` holds the previews of frames being made; `devices` answers the devices' names."""
+        self._devices = devices
         self._log = log
         self._settings = settings
         self._recent = recent
@@ -78,7 +81,7 @@ class Web:
                 "version": VERSION,
                 "model": self._settings.model,
                 "inbox": str(self._settings.home.inbox),
-                "devices": [self._settings.device],
+                "devices": self._devices(),
                 "frames": sorted(
                     [*ended, *(state.frames[frame] for frame in state.open)], key=attrgetter("id")
                 ),

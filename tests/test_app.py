@@ -48,7 +48,8 @@ def test_a_dropped_prompt_becomes_a_picture_and_the_log_tells_each_step(home: Ho
 
     previews = query(home, "SELECT data->>'step', data->>'skipped' FROM events WHERE type = 'PreviewWritten'")
     assert len(previews) + sum(int(skipped) for _, skipped in previews) == 8
-    assert story(home, 1) == ["FrameCreated", *["PreviewWritten"] * len(previews), "FinalWritten", "PreviewDeleted"]
+    steps = ["PreviewWritten"] * len(previews)
+    assert story(home, 1) == ["FrameCreated", *steps, "FinalWritten", "PreviewDeleted"]
     ((final,),) = query(home, "SELECT path FROM frames")
     assert [path.name for path in home.frames.iterdir()] == [Path(final).name]
     assert (home.done / "circle.json").exists()
@@ -65,8 +66,8 @@ def test_the_same_seed_gives_the_same_pixels_and_another_seed_others(home: Home)
     first, again, other = pixels(home)
     assert first == again
     assert other != first
-    recorded = query(home, "SELECT data->>'pixels_sha256' FROM events WHERE type = 'FinalWritten' ORDER BY seq")
-    assert [digest for (digest,) in recorded] == [first, again, other]
+    finals = "SELECT data->>'pixels_sha256' FROM events WHERE type = 'FinalWritten' ORDER BY seq"
+    assert query(home, finals) == [(first,), (again,), (other,)]
 
 
 def test_a_broken_file_is_rejected_with_its_fault_and_harms_no_other(home: Home) -> None:
@@ -108,7 +109,7 @@ def test_kill_9_in_the_middle_of_a_frame_loses_nothing(daemon: Daemon) -> None:
     assert not list(daemon.home.frames.glob("*_preview.png"))
     assert query(daemon.home, "SELECT status, attempt FROM frames") == [("done", 2)]
     starts = "SELECT type FROM events WHERE type LIKE 'Daemon%' ORDER BY seq"
-    assert [kind for (kind,) in query(daemon.home, starts)] == ["DaemonStarted", "DaemonStarted", "DaemonStopped"]
+    assert query(daemon.home, starts) == [("DaemonStarted",), ("DaemonStarted",), ("DaemonStopped",)]
 
 
 def test_ctrl_c_in_the_middle_of_a_frame_ends_cleanly_and_the_frame_waits(daemon: Daemon) -> None:
@@ -120,7 +121,8 @@ def test_ctrl_c_in_the_middle_of_a_frame_ends_cleanly_and_the_frame_waits(daemon
     assert story(daemon.home, 1)[-2:] == ["FrameInterrupted", "PreviewDeleted"]
     assert query(daemon.home, "SELECT status, preview FROM frames") == [("queued", None)]
     assert not list(daemon.home.frames.iterdir())
-    assert query(daemon.home, "SELECT data->>'reason' FROM events WHERE type = 'DaemonStopped'") == [("signal",)]
+    reasons = "SELECT data->>'reason' FROM events WHERE type = 'DaemonStopped'"
+    assert query(daemon.home, reasons) == [("signal",)]
 
 
 def test_a_stopped_frame_is_not_decoded_and_the_next_one_begins(daemon: Daemon) -> None:

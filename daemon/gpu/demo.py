@@ -192,12 +192,7 @@ def _fit_unet(pipe: Any) -> None:
         readout.solve()
 
 
-def _walk(
-    pipe: Any,
-    readout: _Readout,
-    conditions: tuple[torch.Tensor, torch.Tensor],
-    strays: bool,
-) -> None:
+def _walk(pipe: Any, readout: _Readout, conditions: tuple[torch.Tensor, torch.Tensor], strays: bool) -> None:
     """One run of the sampler on four noises, along the model's own way (`strays`) or the straight one."""
     scheduler = library.EulerDiscreteScheduler.from_config(pipe.scheduler.config)
     scheduler.set_timesteps(10)

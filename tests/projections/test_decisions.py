@@ -1,0 +1,105 @@
+"""Decisions: given a history, when something is asked, then these events follow."""
+
+import pytest
+
+from daemon.events.types import (
+    Event,
+    FrameCancelled,
+    FrameInterrupted,
+    FrameResumed,
+    JobDuplicate,
+    JobRejected,
+)
+from daemon.faults import Fault
+from daemon.projections import decisions
+from daemon.projections.laws import Refused
+from tests.stories import (
+    accepted,
+    cancel_requested,
+    created,
+    finished,
+    given,
+    interrupted,
+    previewed,
+    prompt,
+    resumed,
+    source,
+)
+
+BEGUN = (accepted(), created(), previewed(1))
+
+
+def kinds(events: object) -> list[str]:
+    """Their types' names."""
+    assert isinstance(events, list)
+    return [type(event).__name__ for event in events]
+
+
+def test_seeds_count_up_from_the_asked_one() -> None:
+    """Picture k of a job has the first one's seed plus k."""
+    asked = prompt(b'{"prompt": "a", "seed": 5, "count": 3}')
+    (event,) = decisions.accept(given(), asked, source(), drawn_seed=99)
+    assert event.seeds == [5, 6, 7]
+
+
+def test_an_open_seed_is_the_drawn_one() -> None:
+    """What was left open is recorded."""
+    (event,) = decisions.accept(given(), prompt(), source(), drawn_seed=99)
+    assert event.seeds == [99]
+
+
+def test_the_same_drop_twice_is_a_duplicate() -> None:
+    """It is named, not queued again and not swallowed."""
+    (event,) = decisions.accept(given(accepted()), prompt(), source("c1"), drawn_seed=1)
+    assert event == JobDuplicate(job=1, source=source("c1"))
+
+
+def test_a_drop_is_rejected_once() -> None:
+    """A crash between the record and the move does not tell it twice."""
+    faults = [Fault(path="$", line=1, column=1, excerpt="", message="not JSON")]
+    rejected = JobRejected(source=source(), faults=faults)
+    assert decisions.reject(given(), faults, source()) == [rejected]
+    assert decisions.reject(given(rejected), faults, source()) == []
+
+
+def test_a_frame_begins_once_and_resumes_after_that() -> None:
+    """The attempt is counted."""
+    first = decisions.begin(given(accepted()), 1, "p", "cpu")
+    again = decisions.begin(given(*BEGUN, interrupted()), 1, "p", "cpu")
+    assert kinds(first) == ["FrameCreated"]
+    assert again == [FrameResumed(frame=1, job=1, step=0, path="p", attempt=2, device="cpu")]
+
+
+@pytest.mark.parametrize(
+    ("history", "expected"),
+    [
+        pytest.param((accepted(),), ["CancelRequested", "FrameCancelled"], id="waiting: over at once"),
+        pytest.param(BEGUN, ["CancelRequested"], id="being made: its device will end it"),
+        pytest.param((*BEGUN, cancel_requested()), [], id="asked twice"),
+        pytest.param((*BEGUN, interrupted()), ["CancelRequested", "FrameCancelled"], id="waiting again"),
+    ],
+)
+def test_cancel(history: tuple[Event, ...], expected: list[str]) -> None:
+    """A request ends what no device has, and waits for the device otherwise."""
+    assert kinds(decisions.cancel(given(*history), 1, "me", 1)) == expected
+
+
+@pytest.mark.parametrize("history", [(), (*BEGUN, finished())], ids=["unknown", "ended"])
+def test_cancel_is_refused_for_what_is_not_there_or_over(history: tuple[Event, ...]) -> None:
+    """The asker hears why."""
+    with pytest.raises(Refused):
+        decisions.cancel(given(*history), 1, "me", 1)
+
+
+def test_an_interrupted_frame_that_was_to_stop_is_stopped() -> None:
+    """A pending Stop survives the daemon's death."""
+    state = given(*BEGUN, cancel_requested())
+    assert decisions.interrupt(state, 1, "daemon_died", "") == [FrameCancelled(frame=1, job=1, step=1)]
+
+
+def test_the_second_device_that_dies_ends_the_frame_but_a_daemons_death_never_does() -> None:
+    """One bad job is given up; a good one survives any number of restarts."""
+    state = given(*BEGUN, interrupted(), resumed())
+    assert kinds(decisions.interrupt(state, 1, "device_died", "")) == ["FrameInterrupted", "FrameFailed"]
+    (event,) = decisions.interrupt(state, 1, "daemon_died", "")
+    assert isinstance(event, FrameInterrupted)
