@@ -68,7 +68,7 @@ class Recent:
     a step's picture is exactly that step's, or none.
     """
 
-    KEPT = 4
+    KEPT = 16
 
     def __init__(self) -> None:
         """Empty."""

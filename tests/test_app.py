@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from daemon.settings import Home
-from tests.daemons import Daemon, query
+from tests.daemons import Daemon, Message, query
 
 RED_CIRCLE = {"prompt": "a red circle on a blue background", "steps": 8, "seed": 7}
 QUICK = {"prompt": "a cat", "steps": 4, "seed": 1, "width": 64, "height": 64}
@@ -144,7 +144,7 @@ def test_a_stopped_frame_is_not_decoded_and_the_next_one_begins(daemon: Daemon) 
     assert daemon.post("api/frames/99/cancel", {}).status_code == 404
 
 
-def _events(daemon: Daemon, up_to: int) -> list[dict[str, object]]:
+def _events(daemon: Daemon, up_to: int) -> list[Message]:
     events = []
     for message in daemon.stream(after=0):
         events.append(message)

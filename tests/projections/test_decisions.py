@@ -7,6 +7,7 @@ from daemon.events.types import (
     FrameCancelled,
     FrameInterrupted,
     FrameResumed,
+    JobAccepted,
     JobDuplicate,
     JobRejected,
 )
@@ -39,12 +40,14 @@ def test_seeds_count_up_from_the_asked_one() -> None:
     """Picture k of a job has the first one's seed plus k."""
     asked = prompt(b'{"prompt": "a", "seed": 5, "count": 3}')
     (event,) = decisions.accept(given(), asked, source(), drawn_seed=99)
+    assert isinstance(event, JobAccepted)
     assert event.seeds == [5, 6, 7]
 
 
 def test_an_open_seed_is_the_drawn_one() -> None:
     """What was left open is recorded."""
     (event,) = decisions.accept(given(), prompt(), source(), drawn_seed=99)
+    assert isinstance(event, JobAccepted)
     assert event.seeds == [99]
 
 

@@ -1,5 +1,8 @@
 """What may follow what: given a history, when an event comes, then it is taken or refused."""
 
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 from hypothesis import given as hypothesis_given
 from hypothesis import settings
@@ -77,9 +80,9 @@ def test_what_can_follow_moves_the_frame(history: tuple[Event, ...], event: Even
     assert given(*history, event).frames[1].status == status
 
 
-ABOUT_A_FRAME = [
+ABOUT_A_FRAME: list[Callable[[int, int], Event]] = [
     created, finished, deleted, cancel_requested, cancelled, failed, interrupted, resumed,
-    lambda frame, job: previewed(1, frame, job), lambda frame, job: previewed(2, frame, job),
+    partial(previewed, 1), partial(previewed, 2),
 ]  # fmt: skip
 
 
