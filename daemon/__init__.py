@@ -1,1 +1,33 @@
-"""Safelight."""
+"""Safelight: a daemon that runs SDXL jobs and lets people watch every picture develop.
+
+The map. A prompt file dropped into the inbox becomes a job, a job's frames are made one after another
+by a device's child process, every fact is an event in an append-only log, and everything else (the
+queue, the tables, the page) is a fold of that log.
+
+  __main__      the command line: reads settings once
+  app           composition root: makes every part, starts every task; nesting is shutdown order
+  settings      what a person may choose, and the folders of a home
+  prompts       what a prompt file may hold; `parse` answers a Prompt or its faults          PURE
+  faults        what is wrong with a JSON text, in words and places                          PURE
+  locate        where things stand in a JSON text                                            PURE
+  inbox         files dropped in a folder → jobs; the task
+  drops         one dropped file at a time: look, claim, file away
+  pictures      whole-file writes and deletes: the only code that touches frames/
+  web           the HTTP routes
+  sse           the log as server-sent events: one cursor per client
+  guards        who may talk to the daemon
+  server        uvicorn, living and ending inside a block
+  console       what a person sees in the terminal
+  samples       sample prompts for a first look
+
+  events/       types: the vocabulary (PURE) · codec: rows and the hash chain (PURE) ·
+                store: the rows in DuckDB · log: one writer, group commit, followers
+  projections/  frames, jobs: the folds · laws: what may follow what · state: all of it, with drafts ·
+                decisions: requests → events (all PURE) · tables: the derived DuckDB tables
+  gpu/          in the daemon: plan (which frame next, PURE) · wire (the messages, PURE) ·
+                process (a child and its pipes) · device (one task per device) ·
+                making (one frame's making) · recovery (frames whose maker is gone);
+                in the child only: child · orders · work · sdxl · denoise · previews · demo
+
+Start with `events/types`, then `app`.
+"""
