@@ -10,9 +10,10 @@ HEAD = """# Events
 
 Every fact that the log can hold, made from `daemon/events/types.py` by `python docs/build.py`.
 
-Each event is one row of the table `events`: `seq` (1, 2, 3 … without gaps, in commit order), `ts` (UTC, to the
-microsecond), `type`, `version`, `job` and `frame` where the event has them, `cause` (the `seq` of the event that
-this one answers), `data` (the fields below, as JSON) and `hash` (SHA-256 over the previous row's hash and this row).
+Each event is one row of the table `events`: `seq` (1, 2, 3 … without gaps, in commit order), `ts` (UTC, to
+the microsecond), `type`, `version`, `job` and `frame` where the event has them, `cause` (the `seq` of the
+event that this one answers), `data` (the fields below, as JSON) and `hash` (SHA-256 over the previous row's
+hash and this row).
 """
 
 
@@ -23,7 +24,8 @@ def main() -> None:
 
 def page() -> str:
     """The whole page, in the union's order, the parts that several events share at the end."""
-    classes = {node.name: node for node in ast.parse(inspect.getsource(types)).body if isinstance(node, ast.ClassDef)}
+    nodes = ast.parse(inspect.getsource(types)).body
+    classes = {node.name: node for node in nodes if isinstance(node, ast.ClassDef)}
     names = [*types.BY_NAME, "Source", "Recipe"]
     return HEAD + "".join(_section(classes[name]) for name in names)
 
