@@ -12,7 +12,8 @@ queue, the tables, the page) is a fold of that log.
   locate        where things stand in a JSON text                                            PURE
   inbox         files dropped in a folder → jobs; the task
   drops         one dropped file at a time: look, claim, file away
-  pictures      whole-file writes and deletes: the only code that touches frames/
+  files         whole files or none, fsynced where it matters
+  pictures      the names of pictures, their deletion, recent previews in memory
   web           the HTTP routes
   sse           the log as server-sent events: one cursor per client
   guards        who may talk to the daemon
@@ -21,7 +22,9 @@ queue, the tables, the page) is a fold of that log.
   samples       sample prompts for a first look
 
   events/       types: the vocabulary (PURE) · codec: rows and the hash chain (PURE) ·
-                store: the rows in DuckDB · log: one writer, group commit, followers
+                log: one writer, group commit, followers · store: the rows on disk, in
+                database (DuckDB), journal (the same rows since the last seal) and
+                segments (Parquet) · opening: compares the three and mends
   projections/  frames, jobs: the folds · laws: what may follow what · state: all of it, with drafts ·
                 decisions: requests → events (all PURE) · tables: the derived DuckDB tables
   gpu/          in the daemon: plan (which frame next, PURE) · wire (the messages, PURE) ·

@@ -13,7 +13,7 @@ from rich.logging import RichHandler
 
 from daemon import app, samples
 from daemon.events.codec import UnknownEvent
-from daemon.events.store import HomeInUse
+from daemon.events.opening import HistoryDamaged, HomeInUse
 from daemon.settings import DEMO, Home, Settings
 
 cli = typer.Typer(
@@ -72,7 +72,7 @@ def _run(settings: Settings) -> None:
     log = logging.getLogger("safelight")
     try:
         anyio.run(app.run, settings, log.info)
-    except (HomeInUse, UnknownEvent, OSError) as error:
+    except (HistoryDamaged, HomeInUse, UnknownEvent, OSError) as error:
         _fail(str(error))
 
 

@@ -2,25 +2,34 @@
 
 A file is looked at, and claimed the moment that it parses; one that does not parse gets `QUIET` seconds
 after its last write first, since it may still be being written. Claiming renames it into `.claimed/`
-under a name that says which drop it is, so that what a crash leaves there can be finished.
+in a folder whose name says which drop it is, so that what a crash leaves there can be finished.
 """
 
+import errno
 import hashlib
 import logging
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
-from daemon import pictures
 from daemon.events.types import Source
 from daemon.faults import Fault
+from daemon.files import write_whole
 from daemon.prompts import MAX_BYTES, Prompt, parse
 from daemon.settings import Home
 
 QUIET = 2.0
 """Seconds without a write after which a file that does not parse is taken as finished."""
+
+_LOOKS = 3
+"""Tries to read a file that changes meanwhile; then it waits for the next scan."""
+_NAME_BYTES = 255
+"""Longest name that Linux and macOS file systems take."""
+_REPORT_ROOM = _NAME_BYTES - len(".error.json") - 40
+"""Of a name that a report's is made of; the rest is for the temporary name it is written under."""
 
 logger = logging.getLogger(__name__)
 
@@ -79,11 +88,16 @@ def claim_ready(home: Home, model: str, limit: int) -> tuple[list[Drop], int]:
 def left_claimed(home: Home, model: str) -> list[Drop]:
     """The drops that an earlier run claimed and did not finish, under their old claims."""
     drops = []
-    for path in sorted(claimed(home).iterdir()):
-        claim, _, name = path.name.partition(".")
-        data = _look(path).data
-        source = _source(name, data, claim)
-        drops.append(Drop(path=path, name=name, source=source, verdict=parse(data, model)))
+    for folder in sorted(claimed(home).iterdir()):
+        try:
+            for path in folder.iterdir():
+                data = _look(path).data
+                source = _source(path.name, data, folder.name)
+                drops.append(Drop(path=path, name=path.name, source=source, verdict=parse(data, model)))
+        except OSError as error:
+            logger.warning("%s stays claimed: %s", shown(folder.name), error)
+        else:
+            _forget_if_empty(folder)
     return drops
 
 
@@ -91,12 +105,14 @@ def finish(drop: Drop, home: Home) -> None:
     """File a drop away once the log knows its fate: in `done/`, or in `rejected/` with its faults."""
     if isinstance(drop.verdict, Prompt):
         drop.path.rename(_free(home.done, drop.name))
+        _forget_if_empty(drop.path.parent)
         return
     target = _free(home.rejected, drop.name)
     report = msgspec.json.encode({"file": drop.source.name, "faults": drop.verdict})
-    beside = target.with_name(f"{target.name}.error.json")
-    pictures.write(beside, msgspec.json.format(report, indent=2) + b"\n", durable=False)
+    beside = target.with_name(_report_name(target.name, drop.source.claim))
+    write_whole(beside, msgspec.json.format(report, indent=2) + b"\n", durable=False)
     drop.path.rename(target)
+    _forget_if_empty(drop.path.parent)
 
 
 def shown(name: str) -> str:
@@ -108,7 +124,7 @@ def _candidates(folder: Path) -> list[Path]:
     """Regular files that could be prompts, oldest first; hidden, temporary and foreign names stay."""
     with os.scandir(folder) as found:
         entries = [
-            (entry.stat(follow_symlinks=False).st_mtime_ns, entry.name)
+            (_written(entry), entry.name)
             for entry in found
             if entry.name.endswith(".json")
             and not entry.name.startswith((".", "~"))
@@ -117,17 +133,30 @@ def _candidates(folder: Path) -> list[Path]:
     return [folder / name for _, name in sorted(entries)]
 
 
+def _written(entry: os.DirEntry[str]) -> int:
+    """Time of the last write; 0 for a file that is gone again, which the claim will find out."""
+    try:
+        return entry.stat(follow_symlinks=False).st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
 def _claim(path: Path, home: Home, model: str) -> Drop | None:
     look = _look(path)
     verdict = parse(look.data, model)
-    if isinstance(verdict, list) and look.age < QUIET:
+    if (
+        isinstance(verdict, list) and abs(look.age) < QUIET
+    ):  # a time in the future is a wrong clock, not a writer
         return None
     source = _source(path.name, look.data, _identity(path.name, look))
-    target = claimed(home) / f"{source.claim}.{path.name}"
+    target = claimed(home) / source.claim / path.name
+    target.parent.mkdir(parents=True, exist_ok=True)
     path.rename(target)
     if _mark(target.lstat()) != look.mark:
         # Written or swapped between our look and our grip: back it goes, for a fresh look.
-        target.rename(path)
+        # Not over a file that took its name meanwhile.
+        target.rename(_free(path.parent, path.name))
+        _forget_if_empty(target.parent)
         return None
     return Drop(path=target, name=path.name, source=source, verdict=verdict)
 
@@ -140,12 +169,13 @@ def _look(path: Path) -> _Look:
     """Read a file, neither following a link nor blocking on a pipe; again if it changes meanwhile."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb", buffering=0) as file:
-        while True:
+        for _ in range(_LOOKS):
             before = _mark(os.fstat(descriptor))
             file.seek(0)
             data = file.read(MAX_BYTES + 1)
             if _mark(os.fstat(descriptor)) == before:
                 return _Look(data, before)
+    raise OSError(errno.EBUSY, "is being written")
 
 
 def _identity(name: str, look: _Look) -> str:
@@ -164,7 +194,28 @@ def _free(folder: Path, name: str) -> Path:
     """`name` in `folder`, or the first of `name~2`, `name~3` … that is free: no earlier file is lost."""
     target = folder / name
     number = 2
-    while target.exists():
-        target = folder / f"{Path(name).stem}~{number}{Path(name).suffix}"
+    while os.path.lexists(target):
+        tail = f"~{number}{Path(name).suffix}"
+        target = folder / f"{_cut(Path(name).stem, _NAME_BYTES - len(os.fsencode(tail)))}{tail}"
         number += 1
     return target
+
+
+def _report_name(name: str, claim: str) -> str:
+    """`NAME.error.json`; a name too long for that is cut, and its claim tells it from others cut alike."""
+    if len(os.fsencode(name)) > _REPORT_ROOM:
+        name = f"{_cut(name, _REPORT_ROOM - len(claim) - 1)}~{claim}"
+    return f"{name}.error.json"
+
+
+def _cut(name: str, room: int) -> str:
+    """As much of a name as `room` bytes hold, without half a character at its end."""
+    while len(os.fsencode(name)) > room:
+        name = name[:-1]
+    return name
+
+
+def _forget_if_empty(folder: Path) -> None:
+    """A claim ends with its file."""
+    with suppress(OSError):
+        folder.rmdir()

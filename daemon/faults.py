@@ -6,13 +6,16 @@ against the type that it should have had, so that one fault does not hide anothe
 
 import difflib
 import json
+import re
 from typing import Any
 
 import msgspec
 from msgspec import inspect as shape
 from msgspec.structs import FieldInfo
 
-from daemon.locate import Entry, child, entries, place
+from daemon.locate import Entry, child, entries, offset_of, place
+
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,8 +40,9 @@ def text_of(data: bytes, limit: int) -> str | Fault:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         readable = data.decode("utf-8-sig", "backslashreplace")
-        # All before the bad byte is sound, so it is as long in the readable text.
-        offset = len(data[: error.start].decode("utf-8-sig"))
+        # All before the bad byte is sound, so it is as long in the readable text. The error counts from
+        # after the byte order mark, in its own object.
+        offset = len(error.object[: error.start].decode())
         return _fault(readable, "$", offset, "not UTF-8 text", "Save the file as UTF-8.")
 
 
@@ -63,17 +67,23 @@ def repeated(text: str) -> list[Fault]:
 def diagnose(text: str, wanted: type[msgspec.Struct], example: str) -> list[Fault]:
     """Why `text`, which its decoder refused, is not a `wanted`; never empty."""
     try:
-        value = json.loads(text, parse_constant=_no_constant)
+        return _diagnose(text, wanted, example)
+    except RecursionError:
+        return [_fault(text, "$", _start(text), "nested too deeply")]
+
+
+def _diagnose(text: str, wanted: type[msgspec.Struct], example: str) -> list[Fault]:
+    try:
+        value = json.loads(text, parse_constant=_no_constant, parse_int=_whole)
     except json.JSONDecodeError as error:
         hint = _syntax_hint(text, error.pos) or (example if not text.strip() else None)
         return [_fault(text, "$", error.pos, f"not JSON: {_lower(error.msg)}", hint)]
     except _NotANumber as error:
-        return [_fault(text, "$", text.find(str(error)), f"not JSON: {error} is not a JSON number")]
-    except RecursionError:
-        return [_fault(text, "$", 0, "nested too deeply")]
+        return [_fault(text, "$", offset_of(text, str(error)), f"not JSON: {error} is not a JSON number")]
     if not isinstance(value, dict):
         return [_fault(text, "$", _start(text), f"must be an object, not {_shown(value)}", example)]
-    return _key_faults(text, value, wanted, example) or [_fault(text, "$", 0, _last_word(text, wanted))]
+    faults = _key_faults(text, value, wanted, example) or _half_characters(text)
+    return faults or [_fault(text, "$", _start(text), _last_word(text, wanted))]
 
 
 def _fault(text: str, path: str, offset: int, message: str, suggestion: str | None = None) -> Fault:
@@ -96,6 +106,20 @@ class _NotANumber(ValueError):
 
 def _no_constant(name: str) -> Any:
     raise _NotANumber(name)
+
+
+def _whole(digits: str) -> int | float:
+    """Python reads no whole number of thousands of digits; as a float it is as far out of every range."""
+    return int(digits) if len(digits) <= 400 else float(digits)
+
+
+def _half_characters(text: str) -> list[Fault]:
+    r"""A fault for each string with half a character in it, as `\ud800` alone is."""
+    return [
+        _fault(text, entry.path, entry.value, "holds half a character: a lone \\ud800 to \\udfff")
+        for entry in entries(text)
+        if text[entry.value] == '"' and _HALF.search(json.JSONDecoder().raw_decode(text, entry.value)[0])
+    ]
 
 
 def _lower(message: str) -> str:
@@ -143,7 +167,7 @@ def _one_key(
     if field is None:
         close = difflib.get_close_matches(key, fields, n=1)
         hint = f"Did you mean `{close[0]}`?" if close else f"The keys are {', '.join(fields)}."
-        return [_fault(text, path, entry.key or 0, f"unknown key `{key}`", hint)]
+        return [_fault(text, path, entry.key or 0, f"unknown key `{_whole_text(key)}`", hint)]
     if _fits(item, field.type):
         return []
     return [
@@ -157,14 +181,19 @@ def _one_key(
 
 
 def _shown(value: Any) -> str:
-    written = json.dumps(value, ensure_ascii=False)
+    written = _whole_text(json.dumps(value, ensure_ascii=False))
     return written if len(written) <= 60 else f"{written[:57]}…"
+
+
+def _whole_text(text: str) -> str:
+    """Half characters as their escapes, since no UTF-8 can hold them."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _fits(value: Any, annotation: Any) -> bool:
     try:
         msgspec.convert(value, annotation)
-    except msgspec.ValidationError:
+    except (msgspec.ValidationError, UnicodeEncodeError):
         return False
     return True
 

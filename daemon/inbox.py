@@ -13,7 +13,7 @@ from anyio import to_thread
 from anyio.abc import TaskStatus
 from watchfiles import awatch
 
-from daemon.drops import Drop, claim_ready, finish, left_claimed
+from daemon.drops import Drop, claim_ready, claimed, finish, left_claimed
 from daemon.events.log import Log
 from daemon.projections import decisions
 from daemon.projections.state import State
@@ -68,7 +68,12 @@ class Inbox:
     async def _scan(self) -> None:
         more = True
         while more:
-            drops, self.waiting = await to_thread.run_sync(claim_ready, self._home, self._model, _AT_ONCE)
+            try:
+                drops, self.waiting = await to_thread.run_sync(claim_ready, self._home, self._model, _AT_ONCE)
+            except FileNotFoundError:
+                logger.warning("the inbox was gone and is made again: %s", self._home.inbox)
+                claimed(self._home).mkdir(parents=True, exist_ok=True)
+                break
             await self._take(drops)
             more = len(drops) == _AT_ONCE
         self._scanned.set()
@@ -92,7 +97,10 @@ class Inbox:
 
     async def _file_away(self, drops: list[Drop]) -> None:
         for drop in drops:
-            await to_thread.run_sync(finish, drop, self._home)
+            try:
+                await to_thread.run_sync(finish, drop, self._home)
+            except OSError as error:
+                logger.warning("%s stays claimed until the next start: %s", drop.source.name, error)
 
     async def _watch(self) -> None:
         """Wake the scan when the folder changes. Without it the scan goes on, once a second."""

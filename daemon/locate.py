@@ -64,6 +64,11 @@ def entries(text: str) -> Iterator[Entry]:
             yield from _value_or_key(stack, here, token)
 
 
+def offset_of(text: str, word: str) -> int:
+    """Where a bare word such as `NaN` stands as a value, and not inside a string."""
+    return next(token.start() for token in _TOKEN.finditer(text) if token[0] == word)
+
+
 def _after_comma(here: _Open | None) -> None:
     if here is not None:
         here.index += 1

@@ -5,12 +5,11 @@ of one. Finals are fsynced, file and folder, before anyone hears of them; previe
 gone in a moment anyway, and a disk's flush must not hold up the next one.
 """
 
-import os
 from collections import OrderedDict
 from datetime import datetime
 from pathlib import Path
 
-_TEMPORARY = ".{}.tmp"
+from daemon.files import TEMPORARY
 
 
 def preview_name(job: int, index: int | None, ts: datetime) -> str:
@@ -24,32 +23,6 @@ def final_name(preview: str) -> str:
     return preview.removesuffix("_preview.png") + ".png"
 
 
-def write(path: Path, data: bytes, *, durable: bool) -> None:
-    """Have `data` stand whole at `path`; when `durable`, not even a power cut takes it back."""
-    temporary = path.with_name(_TEMPORARY.format(path.name))
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    if durable:
-        sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the folder's own entries durable: the names, not only what they name."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def delete(path: Path) -> None:
     """Have the file gone, whether or not it was there."""
     path.unlink(missing_ok=True)
@@ -57,7 +30,7 @@ def delete(path: Path) -> None:
 
 def sweep(folder: Path) -> None:
     """Remove what an interrupted `write` left behind."""
-    for temporary in folder.glob(_TEMPORARY.format("task_*")):
+    for temporary in folder.glob(TEMPORARY.format("task_*")):
         delete(temporary)
 
 

@@ -25,7 +25,7 @@ Seed = Annotated[int, Meta(ge=0, lt=2**53)]
 Count = Annotated[int, Meta(ge=1, le=100)]
 Priority = Annotated[int, Meta(ge=-1000, le=1000)]
 Project = Annotated[str, Meta(min_length=1, max_length=100)]
-Model = Annotated[str, Meta(max_length=200, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_. -]*$")]
+Model = Annotated[str, Meta(max_length=200, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_. -]*$(?!\n)")]
 """A name inside `models/checkpoints`, never a path."""
 
 

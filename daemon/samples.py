@@ -2,7 +2,7 @@
 
 import msgspec
 
-from daemon import pictures
+from daemon.files import write_whole
 from daemon.settings import Home
 
 PROMPTS = (
@@ -18,4 +18,4 @@ def drop(home: Home) -> None:
     home.inbox.mkdir(parents=True, exist_ok=True)
     for number, prompt in enumerate(PROMPTS, start=1):
         path = home.inbox / f"sample-{number}.json"
-        pictures.write(path, msgspec.json.encode(prompt) + b"\n", durable=False)
+        write_whole(path, msgspec.json.encode(prompt) + b"\n", durable=False)

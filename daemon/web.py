@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import islice
 from operator import attrgetter
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from starlette.applications import Starlette
@@ -68,7 +68,7 @@ class Web:
             Route("/api/log", self._events),
             Route("/frames/{frame:int}/preview", self._preview),
             Route("/frames/{frame:int}/final", self._final),
-            Mount("/static", StaticFiles(directory=PAGE)),
+            Mount("/static", _Fresh(directory=PAGE)),
         ]
         return Starlette(routes=routes, middleware=[Middleware(Guard, port=port, token=token)])
 
@@ -172,6 +172,16 @@ class Web:
         if not path.is_file():
             return _error(410, f"{frame.path} is gone")
         return FileResponse(path, media_type="image/png", headers={"cache-control": _FOREVER})
+
+
+class _Fresh(StaticFiles):
+    """Files that a browser asks about each time: yesterday's page does not fit today's daemon."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        """As starlette answers, by ETag, with the wish to be asked again."""
+        response = super().file_response(*args, **kwargs)
+        response.headers["cache-control"] = "no-cache"
+        return response
 
 
 class _LookedAt(msgspec.Struct, forbid_unknown_fields=True):

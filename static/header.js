@@ -27,7 +27,8 @@ export function makeHeader(page) {
     // Ended frames that were left out may be done or not: the number is then a least one.
     write(byId("done"), state.older ? `${done}+` : String(done));
     write(byId("model"), state.model);
-    write(byId("device"), state.devices.join(", ") || "no device");
+    // "auto" is a wish, not a device: which one it came to is known once the child has loaded.
+    write(byId("device"), state.devices.filter((name) => name !== "auto").join(", ") || "–");
     write(command, dropCommand(state.inbox));
     write(byId("older"), state.older ? `${state.older} older pictures are in the history and not shown here.` : "");
     page.body.classList.toggle("lit", wall.developing.length > 0);

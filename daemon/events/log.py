@@ -9,6 +9,7 @@ state, nobody hears of an event that is not durable, and a burst costs one fsync
 Readers see `state`, which holds committed events only.
 """
 
+import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -22,12 +23,18 @@ import duckdb
 from anyio import CapacityLimiter, to_thread
 
 from daemon.events import codec
-from daemon.events.store import Store, claimed
+from daemon.events.opening import claimed
+from daemon.events.store import Store
 from daemon.events.types import Event, Recorded
 
 RING = 4096
 """Recent events kept encoded in memory, for followers that are at most a little behind."""
 _PAGE = 10_000
+
+_RETRY = 10.0
+"""Seconds between tries to seal."""
+
+logger = logging.getLogger(__name__)
 
 S = TypeVar("S", bound="State")
 T = TypeVar("T")
@@ -116,6 +123,31 @@ class Log(Generic[S]):
             self._wanted = anyio.Event()
             with anyio.CancelScope(shield=True):
                 await self._commit_queue()
+
+    async def keep_house(self) -> None:
+        """Seal and checkpoint whenever that is due, until cancelled. Appends go on meanwhile.
+
+        What fails here (a full disk, say) costs nothing: the rows stay in journal and database, and it is
+        tried again.
+        """
+        while True:
+            await self.changed(self.position)
+            if not await self._in_thread(self._store.due):
+                continue
+            try:
+                await self._seal()
+            except (OSError, duckdb.Error) as error:
+                logger.warning("history: sealing failed, it is tried again in %g s: %s", _RETRY, error)
+                await anyio.sleep(_RETRY)
+
+    async def _seal(self) -> None:
+        upto = self.position
+        cursor = await self._in_thread(self._store.cursor)
+        try:
+            await to_thread.run_sync(self._store.seal, cursor, upto)
+        finally:
+            cursor.close()
+        await self._in_thread(self._store.checkpoint)
 
     async def changed(self, after: int) -> int:
         """Wait until the log is past `after`; answers its position."""
@@ -222,7 +254,8 @@ def _fold(store: Store, state: State) -> None:
 async def opened(path: Path, state: S) -> AsyncIterator[Log[S]]:
     """The log at `path` with its writer running, for this process alone.
 
-    Raises `HomeInUse` if another process has it, `UnknownEvent` if a later Safelight wrote it.
+    Raises `HomeInUse` if another process has it, `UnknownEvent` if a later Safelight wrote it, and
+    `HistoryDamaged` if rows of it are lost.
     """
     with claimed(path):
         store = await to_thread.run_sync(Store, path)
@@ -230,6 +263,7 @@ async def opened(path: Path, state: S) -> AsyncIterator[Log[S]]:
             log = Log(store, state)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(log.run)
+                tasks.start_soon(log.keep_house)
                 yield log
                 await log.settled()
                 tasks.cancel_scope.cancel()

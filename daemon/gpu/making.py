@@ -26,6 +26,7 @@ from daemon.events.types import (
     PreviewWritten,
     Recipe,
 )
+from daemon.files import write_whole
 from daemon.gpu import wire
 from daemon.gpu.process import Child, ChildDied
 from daemon.projections.frames import Frame
@@ -216,4 +217,4 @@ class Making:
 
 
 def _write(path: Path, data: bytes, durable: bool) -> None:
-    pictures.write(path, data, durable=durable)
+    write_whole(path, data, durable=durable)

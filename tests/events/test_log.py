@@ -13,7 +13,8 @@ import pytest
 
 from daemon.events import codec
 from daemon.events.log import Log, LogFailed, opened
-from daemon.events.store import HomeInUse, Store
+from daemon.events.opening import HomeInUse
+from daemon.events.store import Store
 from daemon.events.types import DaemonStarted, DaemonStopped, Event
 from daemon.projections.laws import Refused
 from daemon.projections.state import State

@@ -1,0 +1,95 @@
+"""The DuckDB file: its schema, its settings, and rows in and out."""
+
+import uuid
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from daemon.events.codec import EPOCH, GENESIS, Row
+
+_SCHEMA = """
+CREATE TABLE events(
+    seq BIGINT PRIMARY KEY, ts TIMESTAMPTZ NOT NULL, type VARCHAR NOT NULL, version SMALLINT NOT NULL,
+    job BIGINT, frame BIGINT, cause BIGINT, data JSON NOT NULL, hash BLOB NOT NULL);
+CREATE TABLE _log(epoch VARCHAR NOT NULL);
+CREATE TABLE _guard(message VARCHAR);
+CREATE TRIGGER events_never_deleted AFTER DELETE ON events FOR EACH STATEMENT
+    INSERT INTO _guard SELECT error('append-only: events are never deleted');
+CREATE TRIGGER events_never_changed AFTER UPDATE ON events FOR EACH STATEMENT
+    INSERT INTO _guard SELECT error('append-only: events are never changed');
+"""
+
+_COLUMNS = "seq, epoch_us(ts), type, version, job, frame, cause, data, hash"
+# A checkpoint stalls the writer and is the one moment in which a power cut can hurt the file, so it
+# happens on purpose only (`Store.checkpoint`), and when the last connection is closed.
+_CONFIG: dict[str, str | bool | int | float | list[str]] = {
+    "checkpoint_threshold": "1TB",
+    "autoinstall_known_extensions": "false",
+}
+
+
+def create(path: Path, epoch: str) -> None:
+    """Make a database with an empty log; it appears under its name only once it is whole."""
+    fresh = path.with_suffix(".new")
+    for stale in (fresh, fresh.with_name(f"{fresh.name}.wal")):
+        stale.unlink(missing_ok=True)
+    connection = connect(fresh)
+    connection.execute(_SCHEMA)
+    connection.execute("INSERT INTO _log VALUES (?)", (epoch,))
+    connection.close()
+    fresh.rename(path)
+
+
+def connect(path: Path) -> duckdb.DuckDBPyConnection:
+    """Open the file. Raises `duckdb.Error` for one that is none of DuckDB's, or broken."""
+    connection = duckdb.connect(path, config=_CONFIG)
+    connection.execute("SET enable_progress_bar = false")
+    connection.execute("SET TimeZone = 'UTC'")
+    return connection
+
+
+def new_epoch() -> str:
+    """A name for one log's life: positions of different epochs do not compare."""
+    return uuid.uuid4().hex[:12]
+
+
+def epoch(connection: duckdb.DuckDBPyConnection) -> str:
+    """The log's epoch."""
+    ((value,),) = connection.execute("SELECT epoch FROM _log").fetchall()
+    return str(value)
+
+
+def last(connection: duckdb.DuckDBPyConnection) -> tuple[int, bytes]:
+    """The newest row's seq and hash; 0 and `GENESIS` for an empty log."""
+    rows = connection.execute("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1").fetchall()
+    return (rows[0][0], bytes(rows[0][1])) if rows else (0, GENESIS)
+
+
+def read(connection: duckdb.DuckDBPyConnection, after: int, limit: int) -> list[Row]:
+    """Up to `limit` rows that follow row `after`, in order."""
+    query = f"SELECT {_COLUMNS} FROM events WHERE seq > ? ORDER BY seq LIMIT ?"
+    return [_row(found) for found in connection.execute(query, (after, limit)).fetchall()]
+
+
+def values(row: Row) -> tuple[object, ...]:
+    """A row as the table's columns want it."""
+    ts = EPOCH + timedelta(microseconds=row.ts)
+    data = row.data.decode()
+    return (row.seq, ts, row.type, row.version, row.job, row.frame, row.cause, data, row.hash)
+
+
+def _row(found: tuple[Any, ...]) -> Row:
+    seq, ts, kind, version, job, frame, cause, data, digest = found
+    return Row(
+        seq=seq,
+        ts=ts,
+        type=kind,
+        version=version,
+        job=job,
+        frame=frame,
+        cause=cause,
+        data=data.encode(),
+        hash=bytes(digest),
+    )

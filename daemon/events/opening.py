@@ -1,0 +1,202 @@
+"""Opening a history: compare database, journal and segments, and mend what one of them lost.
+
+What the journal has and the database has not is committed again. A database that does not open, or that
+disagrees with the journal, is set aside (never deleted) and made anew from segments and journal. What
+neither holds is named: `HistoryDamaged` says which rows. Nothing is ever lost in silence.
+"""
+
+import fcntl
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+import msgspec
+
+from daemon.events import database, journal, segments
+from daemon.events.codec import GENESIS, Row, chain
+from daemon.events.journal import Base, Read
+from daemon.events.segments import Segment
+
+_ALL = 2**62
+
+
+class HomeInUse(Exception):
+    """Another process has this history open for writing."""
+
+
+class HistoryDamaged(Exception):
+    """Rows that were acknowledged are in none of the files; the message says which, and where to look."""
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """A history that is whole again."""
+
+    connection: duckdb.DuckDBPyConnection
+    base: Base
+    """What the journal is to build on."""
+    rows: list[Row]
+    """All rows after the base."""
+    findings: list[str]
+    """What was found and done, for a person to read; empty on every ordinary day."""
+
+
+def journal_of(path: Path) -> Path:
+    """The journal beside a database."""
+    return path.with_suffix(".journal")
+
+
+def segments_of(path: Path) -> Path:
+    """The folder of segments beside a database."""
+    return path.with_suffix("")
+
+
+@contextmanager
+def claimed(path: Path) -> Iterator[None]:
+    """Hold the history for this process alone, by a lock on a file beside it.
+
+    DuckDB's own lock is a POSIX lock, which any open-and-close of the same file in the process drops.
+    """
+    with path.with_suffix(".lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            where = f"another Safelight is running on {path.parent}"
+            raise HomeInUse(f"{where}; stop it or choose another --home") from error
+        yield
+
+
+def opened(path: Path) -> Opened:
+    """Open the history at `path`, created if there is nothing of one.
+
+    Raises `HistoryDamaged`, and `duckdb.Error` or OSError where the place cannot be used at all.
+    """
+    segments_of(path).mkdir(exist_ok=True)
+    kept = journal.read(journal_of(path))
+    sealed = segments.cover(segments.found(segments_of(path)))
+    findings: list[str] = []
+    if kept is not None and kept.damage is not None:
+        findings.append(f"the journal is damaged: {kept.damage}")
+    if path.exists():
+        connection = _connect_or_replace(path, kept, sealed, findings)
+    elif kept is None and not sealed:
+        database.create(path, database.new_epoch())
+        connection = database.connect(path)
+    else:
+        findings.append("the database was missing and was made anew")
+        connection = _made_anew(path, kept, sealed, findings)
+    base = kept.base if kept is not None else _base(connection, sealed, findings)
+    _complete(connection, kept, findings)
+    return Opened(connection, base, database.read(connection, base.seq, _ALL), findings)
+
+
+def _connect_or_replace(
+    path: Path, kept: Read | None, sealed: Sequence[Segment], findings: list[str]
+) -> duckdb.DuckDBPyConnection:
+    """The database at `path` if it can be believed, else one made anew in its place."""
+    connection = None
+    try:
+        connection = database.connect(path)
+        fault = None if kept is None else _disagreement(connection, kept)
+    except duckdb.Error as error:
+        fault = str(error).splitlines()[0]
+        if "lock" in fault:
+            raise HomeInUse(f"another program has {path} open: {fault}") from error
+    if fault is None and connection is not None:
+        return connection
+    if connection is not None:
+        connection.close()
+    aside = _set_aside(path)
+    findings.append(f"the database cannot be used: {fault}; it is kept as {aside.name} and was made anew")
+    return _made_anew(path, kept, sealed, findings)
+
+
+def _disagreement(connection: duckdb.DuckDBPyConnection, kept: Read) -> str | None:
+    """Where the database contradicts the journal, in words; being shorter or longer is no contradiction."""
+    newest, _ = database.last(connection)
+    base = kept.base
+    if newest < base.seq:
+        return f"it ends at event {newest}, but events up to {base.seq} were sealed"
+    if base.seq and database.read(connection, base.seq - 1, 1)[0].hash != base.hash:
+        return f"its event {base.seq} is not the one that was sealed"
+    rows = database.read(connection, base.seq, _ALL)
+    if (wrong := _first_unchained(rows, base.hash)) is not None:
+        return f"its event {wrong} does not follow from the one before"
+    for ours, journalled in zip(rows, kept.rows, strict=False):
+        if ours.hash != journalled.hash:
+            return f"its event {ours.seq} is not the one in the journal"
+    return None
+
+
+def _complete(connection: duckdb.DuckDBPyConnection, kept: Read | None, findings: list[str]) -> None:
+    """Commit what stands in the journal only."""
+    newest, _ = database.last(connection)
+    missing = [] if kept is None else [row for row in kept.rows if row.seq > newest]
+    if missing:
+        with connection.appender("events") as appender:
+            appender.append_rows(database.values(row) for row in missing)
+        findings.append(f"events {missing[0].seq} to {missing[-1].seq} came from the journal")
+
+
+def _made_anew(
+    path: Path, kept: Read | None, sealed: Sequence[Segment], findings: list[str]
+) -> duckdb.DuckDBPyConnection:
+    """A database with all that the segments hold, ready for the journal's rows."""
+    upto = segments.sealed_to(sealed)
+    if kept is not None and upto < kept.base.seq:
+        raise HistoryDamaged(
+            f"events {upto + 1} to {kept.base.seq} are in none of the files: "
+            f"the database is gone or broken, and {segments_of(path)} lacks their segment"
+        )
+    if kept is None:
+        findings.append(f"what followed event {upto}, if anything did, is lost: the journal is gone too")
+    database.create(path, kept.base.epoch if kept is not None else database.new_epoch())
+    connection = database.connect(path)
+    for segment in sealed:
+        _take_in(connection, segment)
+    return connection
+
+
+def _take_in(connection: duckdb.DuckDBPyConnection, segment: Segment) -> None:
+    _, previous = database.last(connection)
+    try:
+        connection.execute(f"INSERT INTO events FROM {segments.source([segment])} ORDER BY seq")
+    except duckdb.Error as error:
+        reason = str(error).splitlines()[0]
+    else:
+        wrong = _first_unchained(database.read(connection, segment.first - 1, _ALL), previous)
+        if wrong is None and database.last(connection)[0] == segment.last:
+            return
+        reason = f"event {wrong or segment.last} is not the one that was sealed"
+    connection.close()
+    raise HistoryDamaged(f"events {segment.first} to {segment.last}: {segment.path} is damaged: {reason}")
+
+
+def _first_unchained(rows: Sequence[Row], previous: bytes) -> int | None:
+    """The first row that does not follow from the one before it."""
+    for row in rows:
+        if chain(previous, row) != row.hash:
+            return row.seq
+        previous = row.hash
+    return None
+
+
+def _base(connection: duckdb.DuckDBPyConnection, sealed: Sequence[Segment], findings: list[str]) -> Base:
+    """Where a journal has to start that was lost, or never was."""
+    newest, _ = database.last(connection)
+    if newest:
+        findings.append(f"the journal was missing and was made anew; the database ends at event {newest}")
+    upto = min(newest, segments.sealed_to(sealed))
+    rows = database.read(connection, upto - 1, 1) if upto else []
+    return Base(database.epoch(connection), upto, rows[0].hash if rows else GENESIS)
+
+
+def _set_aside(path: Path) -> Path:
+    """Rename a broken database, and its write-ahead log, out of the way."""
+    aside = path.with_name(f"{path.stem}.broken-{datetime.now(UTC):%Y%m%dT%H%M%S%f}{path.suffix}")
+    path.rename(aside)
+    wal = path.with_name(f"{path.name}.wal")
+    if wal.exists():
+        wal.rename(aside.with_name(f"{aside.name}.wal"))
+    return aside

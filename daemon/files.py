@@ -1,0 +1,44 @@
+"""Whole files or none: written under a temporary name in the same folder, then renamed."""
+
+import os
+from pathlib import Path
+
+TEMPORARY = ".{}.tmp"
+
+
+def write_whole(path: Path, data: bytes, *, durable: bool) -> None:
+    """Have `data` stand whole at `path`; when `durable`, not even a power cut takes it back.
+
+    Raises OSError, with nothing left behind.
+    """
+    temporary = path.with_name(TEMPORARY.format(path.name))
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    if durable:
+        sync_folder(path.parent)
+
+
+def sync_file(path: Path) -> None:
+    """Make durable what another program wrote."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the folder's own entries durable: the names, not only what they name."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,112 @@
+"""The web side of a daemon in the test's own process: a real log, real uvicorn, real sockets, no device."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import anyio
+import httpx
+
+from daemon.events.log import Log, opened
+from daemon.pictures import Recent
+from daemon.projections.state import State
+from daemon.server import listen, serving
+from daemon.settings import Home, Settings
+from daemon.web import Web
+
+PATIENCE = 60.0
+"""Seconds after which a wait gives up: far beyond what a slow machine needs."""
+
+
+class Site:
+    """What a test may reach of a daemon that serves."""
+
+    def __init__(self, log: Log[State], home: Home, recent: Recent, web: Web, port: int) -> None:
+        """`port` is where it listens on 127.0.0.1."""
+        self.log = log
+        self.home = home
+        self.recent = recent
+        self.web = web
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+
+
+@asynccontextmanager
+async def site(folder: Path, port: int = 0, token: str | None = None) -> AsyncIterator[Site]:
+    """Serve the home in `folder`, as the composition root would, until the block ends."""
+    home = Home(folder)
+    home.frames.mkdir(parents=True, exist_ok=True)
+    recent = Recent()
+    with listen("127.0.0.1", port) as listener:
+        port = listener.getsockname()[1]
+        async with opened(home.history, State()) as log:
+            web = Web(log, Settings(home=home), recent, lambda: ["cpu"])
+            async with serving(web.application(port, token), web.streams, listener):
+                yield Site(log, home, recent, web, port)
+
+
+class Ended(Exception):
+    """The stream ended as a whole answer, not as a broken connection."""
+
+
+class Told:
+    """One message of a stream."""
+
+    def __init__(self, fields: dict[str, str]) -> None:
+        """From the lines of one block."""
+        self.id = fields.get("id", "")
+        self.kind = fields.get("event", "message")
+        self.retry = fields.get("retry")
+        self.data: dict[str, Any] = json.loads(fields["data"])
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {self.id}>"
+
+    @property
+    def seq(self) -> int:
+        """Its place in the log."""
+        return int(self.id.rpartition(".")[2])
+
+
+class Stream:
+    """One client of the event stream."""
+
+    def __init__(self, url: str, last: str | None = None) -> None:
+        """`last` is what a browser sends as Last-Event-ID."""
+        self._client = httpx.AsyncClient(timeout=PATIENCE)
+        headers = {} if last is None else {"last-event-id": last}
+        self._request = self._client.build_request("GET", f"{url}/api/events", headers=headers)
+
+    async def __aenter__(self) -> Self:
+        self._answer = await self._client.send(self._request, stream=True)
+        self._lines = self._answer.aiter_lines()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with anyio.CancelScope(shield=True):
+            await self._answer.aclose()
+            await self._client.aclose()
+
+    async def next(self) -> Told:
+        """The next message. Raises `Ended` once the stream has ended cleanly."""
+        fields: dict[str, str] = {}
+        with anyio.fail_after(PATIENCE):
+            async for line in self._lines:
+                name, _, value = line.partition(": ")
+                if line and name:
+                    fields[name] = value
+                elif "data" in fields:
+                    return Told(fields)
+        raise Ended
+
+    async def up_to(self, seq: int) -> list[Told]:
+        """The messages up to this event."""
+        told = [await self.next()]
+        while told[-1].seq < seq:
+            told.append(await self.next())
+        return told

@@ -1,0 +1,87 @@
+"""A prompt file is a job or a list of faults with their places, whatever bytes it holds."""
+
+import json
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from daemon.faults import Fault
+from daemon.prompts import DEMO_DEFAULTS, SDXL_DEFAULTS, Prompt, parse
+from daemon.settings import DEMO
+
+GOOD = b'{"prompt": "a caf\xc3\xa9", "steps": 4, "seed": 7}'
+HALF = "\\ud800"
+
+CATALOGUE = [
+    ("", "$", 1, 1, "not JSON"),
+    ("[]", "$", 1, 1, "must be an object"),
+    (" \n 3", "$", 2, 2, "must be an object"),
+    ('{"prompt": "a",\n "steps": 4,,}', "$", 2, 13, "not JSON"),
+    ('{"prompt": "a",\r\n\t"stepz": 4}', "$.stepz", 2, 2, "unknown key `stepz`"),
+    ('{"prompt": "a", "steps": -1}', "$.steps", 1, 26, "`steps` must be a whole number"),
+    ('{"prompt": "NaN", "seed": NaN}', "$", 1, 27, "not JSON: NaN"),
+    ('{"prompt": "a", "seed": ' + "9" * 5000 + "}", "$.seed", 1, 25, "`seed` must be"),
+    ('{"prompt": "' + HALF + '"}', "$.prompt", 1, 12, "holds half a character"),
+    ('{"prompt": "a", "' + HALF + '": 1}', '$["\\ud800"]', 1, 17, "unknown key"),
+    ('{"prompt": "a", "steps": "' + HALF + '"}', "$.steps", 1, 26, "`steps` must be"),
+    ('{"prompt": "a", "prompt": "b"}', "$.prompt", 1, 17, "`prompt` is given twice"),
+    ('{"prompt": "  "}', "$.prompt", 1, 12, "`prompt` is blank"),
+    ('{"prompt": "a", "model": "demo\\n"}', "$.model", 1, 26, "`model` must be"),
+    ('{"seed": 1}', "$", 1, 1, "`prompt` is missing"),
+]
+
+
+@pytest.mark.parametrize(("text", "path", "line", "column", "start"), CATALOGUE)
+def test_a_fault_says_where_it_stands(text: str, path: str, line: int, column: int, start: str) -> None:
+    """The first fault of each bad file, with its place, in a form that the log can hold."""
+    faults = parse(text.encode(), DEMO)
+    assert isinstance(faults, list)
+    first = faults[0]
+    assert (first.path, first.line, first.column) == (path, line, column)
+    assert first.message.startswith(start)
+    assert msgspec.json.decode(msgspec.json.encode(faults), type=list[Fault]) == faults
+
+
+def test_a_bad_byte_after_a_byte_order_mark_has_its_own_column() -> None:
+    """The mark counts for nothing, and a character of several bytes for one."""
+    faults = parse(b'\xef\xbb\xbf{"prompt": "\xc3\xa9\xff"}', DEMO)
+    assert isinstance(faults, list)
+    assert (faults[0].line, faults[0].column) == (1, 14)
+
+
+@given(
+    st.binary()
+    | st.text().map(str.encode)
+    | st.integers(1, 20_000).map(lambda depth: b'{"prompt": ' + b"[" * depth + b"]" * depth + b"}")
+    | st.tuples(st.integers(0, len(GOOD)), st.binary(max_size=6)).map(
+        lambda cut: GOOD[: cut[0]] + cut[1] + GOOD[cut[0] + len(cut[1]) :]
+    )
+)
+def test_no_bytes_make_parse_raise(data: bytes) -> None:
+    """It answers a prompt or at least one fault, and the faults can be written down."""
+    answer = parse(data, DEMO)
+    assert isinstance(answer, Prompt) or answer
+    msgspec.json.encode(answer)
+
+
+def test_a_prompt_cut_anywhere_is_never_another_prompt() -> None:
+    """A half-written file is not taken for a whole one."""
+    assert isinstance(parse(GOOD, DEMO), Prompt)
+    assert all(isinstance(parse(GOOD[:end], DEMO), list) for end in range(len(GOOD)))
+
+
+def test_every_fault_of_a_file_is_named() -> None:
+    """One fault does not hide another."""
+    faults = parse(b'{"stepz": 1, "seed": -1, "width": 65}', DEMO)
+    assert isinstance(faults, list)
+    assert [fault.path for fault in faults] == ["$.stepz", "$.seed", "$.width", "$"]
+
+
+@pytest.mark.parametrize(("model", "defaults"), [(DEMO, DEMO_DEFAULTS), ("other", SDXL_DEFAULTS)])
+def test_defaults_are_those_of_the_model(model: str, defaults: msgspec.Struct) -> None:
+    """What the prompt leaves open is what its checkpoint is best asked for."""
+    answer = parse(json.dumps({"prompt": "a", "model": model}).encode(), DEMO)
+    assert isinstance(answer, Prompt)
+    assert msgspec.structs.asdict(defaults).items() <= msgspec.structs.asdict(answer).items()
