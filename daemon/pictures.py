@@ -1,8 +1,7 @@
-"""Whole files or none: the only code that touches `frames/`.
+"""The pictures in `frames/`: their names, their going, and the newest previews in memory.
 
-A picture is written under a temporary name in the same folder and renamed, so that nobody ever sees half
-of one. Finals are fsynced, file and folder, before anyone hears of them; previews are not: they are
-gone in a moment anyway, and a disk's flush must not hold up the next one.
+They are written whole (`files.write_whole`): finals fsynced, file and folder, before anyone hears of them;
+previews not, since they are gone in a moment anyway and a disk's flush must not hold up the next one.
 """
 
 from collections import OrderedDict

@@ -115,7 +115,12 @@ def _records(content: bytes) -> Iterator[tuple[bytes, int]]:
     while len(content) >= at + 8:
         end = at + 8 + int.from_bytes(content[at : at + 4], "little")
         body = content[at + 8 : end]
-        if end > len(content) or zlib.crc32(body) != int.from_bytes(content[at + 4 : at + 8], "little"):
+        # Zeros, as a power cut leaves them, would pass as an empty record with the right checksum.
+        if (
+            not body
+            or end > len(content)
+            or zlib.crc32(body) != int.from_bytes(content[at + 4 : at + 8], "little")
+        ):
             return
         yield body, end
         at = end

@@ -84,6 +84,7 @@ def opened(path: Path) -> Opened:
         database.create(path, database.new_epoch())
         connection = database.connect(path)
     else:
+        _set_aside(path)
         findings.append("the database was missing and was made anew")
         connection = _made_anew(path, kept, sealed, findings)
     base = kept.base if kept is not None else _base(connection, sealed, findings)
@@ -101,7 +102,7 @@ def _connect_or_replace(
         fault = None if kept is None else _disagreement(connection, kept)
     except duckdb.Error as error:
         fault = str(error).splitlines()[0]
-        if "lock" in fault:
+        if "Could not set lock" in fault:
             raise HomeInUse(f"another program has {path} open: {fault}") from error
     if fault is None and connection is not None:
         return connection
@@ -195,7 +196,8 @@ def _base(connection: duckdb.DuckDBPyConnection, sealed: Sequence[Segment], find
 def _set_aside(path: Path) -> Path:
     """Rename a broken database, and its write-ahead log, out of the way."""
     aside = path.with_name(f"{path.stem}.broken-{datetime.now(UTC):%Y%m%dT%H%M%S%f}{path.suffix}")
-    path.rename(aside)
+    if path.exists():
+        path.rename(aside)
     wal = path.with_name(f"{path.name}.wal")
     if wal.exists():
         wal.rename(aside.with_name(f"{aside.name}.wal"))

@@ -1,0 +1,188 @@
+"""The routes and their guards over real sockets: who is refused, and what is answered to the others."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+
+from daemon.events.types import Event
+from daemon.web import MAX_BODY
+from tests.serving import PATIENCE, Site, site
+from tests.stories import accepted, created, deleted, finished, previewed
+
+pytestmark = pytest.mark.anyio
+
+JSON = {"content-type": "application/json"}
+
+
+@pytest.fixture
+async def served(tmp_path: Path) -> AsyncIterator[Site]:
+    """A daemon's web side on an empty log."""
+    async with site(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+async def client(served: Site) -> AsyncIterator[httpx.AsyncClient]:
+    """A program on the same machine."""
+    async with httpx.AsyncClient(base_url=served.url, timeout=PATIENCE) as client:
+        yield client
+
+
+def assert_policy(answer: httpx.Response) -> None:
+    """What every answer carries."""
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"host": "evil.example"}, 400),
+        ({"host": "127.0.0.1:1"}, 400),
+        ({"origin": "null"}, 403),
+        ({"origin": "http://evil.example"}, 403),
+        ({"origin": "http://127.0.0.1:1"}, 403),
+        ({"sec-fetch-site": "cross-site"}, 403),
+        ({"sec-fetch-site": "same-site"}, 403),
+        ({"content-type": "text/plain"}, 415),
+        ({"sec-fetch-site": "same-origin"}, 201),
+        ({"content-type": "application/json; charset=utf-8"}, 201),
+    ],
+)
+async def test_strangers_are_refused(
+    client: httpx.AsyncClient, served: Site, headers: dict[str, str], status: int
+) -> None:
+    """Only the daemon's own page and programs on the machine may change something."""
+    answer = await client.post("/api/jobs", content=b'{"prompt": "a fox"}', headers={**JSON, **headers})
+    assert answer.status_code == status
+    assert served.log.position == (1 if status == 201 else 0)
+    assert_policy(answer)
+
+
+async def test_the_pages_own_origin_passes(client: httpx.AsyncClient, served: Site) -> None:
+    """Under each of the daemon's names."""
+    for name in (f"127.0.0.1:{served.port}", f"localhost:{served.port}", f"[::1]:{served.port}"):
+        answer = await client.get("/api/health", headers={"host": name, "origin": f"http://{name}"})
+        assert answer.status_code == 200
+
+
+async def test_two_host_headers_are_refused(served: Site) -> None:
+    """Even where one of them is right."""
+    host = f"Host: 127.0.0.1:{served.port}\r\n"
+    request = f"GET / HTTP/1.1\r\n{host}{host}Connection: close\r\n\r\n"
+    with anyio.fail_after(PATIENCE):
+        async with await anyio.connect_tcp("127.0.0.1", served.port) as stream:
+            await stream.send(request.encode())
+            assert (await stream.receive()).startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize("path", ["/", "/static/viewer.js", "/api/log", "/nowhere", "/api/frames/9"])
+async def test_every_answer_carries_the_policy(client: httpx.AsyncClient, path: str) -> None:
+    """Errors too."""
+    assert_policy(await client.get(path))
+
+
+async def test_a_token_is_asked_for_once(tmp_path: Path) -> None:
+    """In the address, then in a cookie; a program sends it as a bearer."""
+    async with (
+        site(tmp_path, token="s3cret") as served,
+        httpx.AsyncClient(base_url=served.url, timeout=PATIENCE) as client,
+    ):
+        refused = await client.get("/api/health")
+        assert refused.status_code == 401
+        assert_policy(refused)
+        assert (await client.get("/?token=wrong")).status_code == 401
+        bearer = {"authorization": "Bearer s3cret"}
+        assert (await client.get("/api/health", headers=bearer)).status_code == 200
+        welcome = await client.get("/?token=s3cret")
+        assert (welcome.status_code, welcome.headers["location"]) == (303, "/")
+        assert "httponly" in welcome.headers["set-cookie"].lower()
+        assert (await client.get("/api/health")).status_code == 200
+
+
+async def test_a_prompt_becomes_a_job_or_gets_its_faults(client: httpx.AsyncClient, served: Site) -> None:
+    """201 with its frames, 422 with what is wrong, 413 for a flood."""
+    made = await client.post("/api/jobs", json={"prompt": "a fox", "count": 2})
+    assert (made.status_code, made.json()) == (201, {"job": 1, "frames": [1, 2]})
+    assert set(served.log.state.frames) == {1, 2}
+    faulty = await client.post("/api/jobs", json={"prompt": "a fox", "steps": -1})
+    assert faulty.status_code == 422
+    assert [fault["path"] for fault in faulty.json()["faults"]] == ["$.steps"]
+    flood = await client.post("/api/jobs", json={"prompt": "x" * MAX_BODY})
+    assert flood.status_code == 413
+    assert served.log.position == 1
+
+
+async def test_stop_is_answered_by_what_the_frame_is(client: httpx.AsyncClient, served: Site) -> None:
+    """Twice is once; an ended frame cannot be stopped, nor one that is not there."""
+    await served.log.append(accepted(seeds=(7, 8)))
+    await served.log.append(created())
+    for _ in range(2):
+        assert (await client.post("/api/frames/1/cancel", json={"step": 3})).status_code == 200
+    kinds = [type(recorded.event).__name__ for recorded in await served.log.read(2)]
+    assert kinds == ["CancelRequested"]
+    assert (await client.post("/api/frames/9/cancel", json={})).status_code == 404
+    assert (await client.post("/api/frames/1/cancel", json={"stepp": 3})).status_code == 422
+    await served.log.append(created(2))
+    await served.log.append(finished(2))
+    assert (await client.post("/api/frames/2/cancel", json={})).status_code == 409
+
+
+async def test_a_preview_is_exactly_the_steps_or_gone(client: httpx.AsyncClient, served: Site) -> None:
+    """Never another step's."""
+    served.recent.put(1, 3, b"third")
+    kept = await client.get("/frames/1/preview?step=3")
+    assert (kept.status_code, kept.content, kept.headers["content-type"]) == (200, b"third", "image/png")
+    for path in ("/frames/1/preview?step=2", "/frames/1/preview", "/frames/2/preview?step=3"):
+        assert (await client.get(path)).status_code == 410
+
+
+async def test_a_final_is_there_once_it_is_written(client: httpx.AsyncClient, served: Site) -> None:
+    """404 before, the file after, 410 once someone has removed it."""
+    begun: list[Event] = [accepted(), created(), previewed(1)]
+    await served.log.decide(lambda _: begun)
+    assert (await client.get("/frames/1/final")).status_code == 404
+    picture = served.home.frames / "task_1.png"
+    picture.write_bytes(b"picture")
+    await served.log.decide(lambda _: [finished(), deleted()])
+    assert (await client.get("/frames/1/final")).content == b"picture"
+    picture.unlink()
+    assert (await client.get("/frames/1/final")).status_code == 410
+
+
+async def test_frames_jobs_and_log_come_in_pages(client: httpx.AsyncClient, served: Site) -> None:
+    """Frames and jobs newest first, the log oldest first; each page says its position."""
+
+    async def get(path: str) -> dict[str, Any]:
+        answer: dict[str, Any] = (await client.get(path)).json()
+        assert answer["position"] == 5
+        return answer
+
+    for number in range(1, 6):
+        await served.log.append(accepted(number, number))
+    for name in ("frames", "jobs"):
+        assert [row["id"] for row in (await get(f"/api/{name}"))[name]] == [5, 4, 3, 2, 1]
+        assert [row["id"] for row in (await get(f"/api/{name}?before=4&limit=2"))[name]] == [3, 2]
+    assert [row["seq"] for row in (await get("/api/log?after=1&limit=3"))["events"]] == [2, 3, 4]
+    assert (await get("/api/log?after=5"))["events"] == []
+    assert (await get("/api/frames/2"))["frame"]["job"] == 2
+    assert (await client.get("/api/frames/6")).status_code == 404
+
+
+async def test_static_files_are_revalidated_and_nothing_else_is_reached(
+    client: httpx.AsyncClient, served: Site
+) -> None:
+    """An unchanged file costs a 304; a path that climbs out of the folder leads nowhere."""
+    first = await client.get("/static/viewer.js")
+    assert first.headers["cache-control"] == "no-cache"
+    again = await client.get("/static/viewer.js", headers={"if-none-match": first.headers["etag"]})
+    assert (again.status_code, again.headers["cache-control"]) == (304, "no-cache")
+    for path in ("../pyproject.toml", "%2e%2e/pyproject.toml", "..%2fpyproject.toml", "%2fetc%2fpasswd"):
+        request = f"GET /static/{path} HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\nConnection: close\r\n\r\n"
+        async with await anyio.connect_tcp("127.0.0.1", served.port) as stream:
+            await stream.send(request.encode())
+            assert (await stream.receive()).startswith(b"HTTP/1.1 404 ")
