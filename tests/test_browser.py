@@ -79,6 +79,7 @@ def page(browser: Browser, daemon: Daemon, complaints: list[str]) -> Iterator[Pa
     page.on("console", hear)
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.goto(daemon.url)
+    expect(page.locator("#model")).to_have_text("demo")
     expect(page.locator("#device")).not_to_have_text("auto")
     yield page
     context.close()
