@@ -87,11 +87,19 @@ export function fold(state, message) {
   const { type, data, ts } = message;
   if (type === "JobAccepted") return withFrames(next, queued(data, ts));
   if (type === "DaemonStarted") return { ...next, version: data.version, model: data.model, devices: data.devices };
+  if (type === "ModelLoaded") return { ...next, devices: named(state.devices, data.device) };
   const frame = state.frames.get(data.frame);
   const change = CHANGES.get(type);
   if (!frame || !change) return next;
   return withFrames(next, [{ ...frame, ...change(frame, data, ts), updated_at: ts }]);
 }
+
+/**
+ * The devices, one of which has just told its name: until then it goes by what was asked for, `auto`.
+ * @param {string[]} devices
+ * @param {string} device
+ */
+const named = (devices, device) => [...new Set([...devices.filter((name) => name !== "auto"), device])];
 
 /**
  * The frames that an accepted job brings, all waiting.

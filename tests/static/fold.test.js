@@ -81,6 +81,14 @@ test("a daemon that starts again says what it is now", () => {
   assert.deepEqual([state.version, state.devices, state.model], ["0.2.0", ["cuda:0"], "sdxl"]);
 });
 
+test("a device that has loaded a model is known by its name, once", () => {
+  const message = { ts: "2026-11-24T07:01:00.000001Z", type: "ModelLoaded", cause: null, data: { device: "cpu", model: "demo" } };
+  const asked = { ...at(5), devices: ["auto"] };
+  const told = fold(asked, { ...message, seq: 6 });
+  assert.deepEqual(told.devices, ["cpu"]);
+  assert.deepEqual(fold(told, { ...message, seq: 7 }).devices, ["cpu"]);
+});
+
 test("of the ended frames the newest 200 are kept and the others counted", () => {
   const seeds = Array.from({ length: 205 }, (_, index) => index);
   const accepted = { ...frozen[1], seq: 1, data: { ...frozen[1].data, seeds } };
