@@ -3,16 +3,19 @@
 import logging
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import anyio
+import duckdb
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
 from daemon import app, samples
 from daemon.events.codec import UnknownEvent
+from daemon.events.log import LogFailed
 from daemon.events.opening import HistoryDamaged, HomeInUse
 from daemon.settings import DEMO, Home, Settings
 
@@ -70,10 +73,15 @@ def _home(path: Path) -> Home:
 def _run(settings: Settings) -> None:
     _start_logging()
     log = logging.getLogger("safelight")
+    failed = False
     try:
         anyio.run(app.run, settings, log.info)
-    except (HistoryDamaged, HomeInUse, UnknownEvent, OSError) as error:
-        _fail(str(error))
+    except* (HistoryDamaged, HomeInUse, LogFailed, UnknownEvent, OSError, duckdb.Error) as errors:
+        reasons = dict.fromkeys(" ".join(str(error).split()) for error in _leaves(errors))
+        typer.echo(f"safelight: {'; '.join(reasons)}", err=True)
+        failed = True
+    if failed:
+        raise typer.Exit(1)
 
 
 def _start_logging() -> None:
@@ -87,9 +95,13 @@ def _start_logging() -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
-def _fail(message: str) -> None:
-    typer.echo(f"safelight: {message}", err=True)
-    raise typer.Exit(1)
+def _leaves(group: BaseExceptionGroup[Exception]) -> Iterator[BaseException]:
+    """The errors themselves, out of the groups that task groups wrap them in."""
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
 
 
 def main() -> None:

@@ -44,14 +44,18 @@ async def run(settings: Settings, say: Callable[[str], None]) -> None:
     home = settings.home
     _prepare(home)
     with listen(settings.host, settings.port) as listener:
-        async with opened(home.history, State()) as log:
+        async with stopped_by_signal() as stop, opened(home.history, State()) as log:
             started = await log.append(_started(settings))
             await recover(log, home, started.seq)
-            await _serve(settings, log, listener, say)
+            await _serve(settings, log, listener, stop, say)
 
 
 async def _serve(
-    settings: Settings, log: Log[State], listener: socket.socket, say: Callable[[str], None]
+    settings: Settings,
+    log: Log[State],
+    listener: socket.socket,
+    stop: anyio.Event,
+    say: Callable[[str], None],
 ) -> None:
     recent = pictures.Recent()
     token = None if settings.host in LOOPBACK else secrets.token_urlsafe(16)
@@ -68,7 +72,7 @@ async def _serve(
         say(f"watch at {_address(settings.host, port, token)}")
         say(f"drop prompts into {settings.home.inbox}")
         async with running(device.run), running(inbox.run):
-            reason = await _until_told(settings, log, inbox)
+            reason = await _until_told(settings, log, inbox, stop)
         await log.append(DaemonStopped(reason=reason))
         tasks.cancel_scope.cancel()
 
@@ -82,7 +86,25 @@ async def running(task: Callable[..., Any], *args: object) -> AsyncIterator[None
         tasks.cancel_scope.cancel()
 
 
-async def _until_told(settings: Settings, log: Log[State], inbox: Inbox) -> Reason:
+@asynccontextmanager
+async def stopped_by_signal() -> AsyncIterator[anyio.Event]:
+    """An event that the first Ctrl-C or SIGTERM sets. Further ones are heard and change nothing: the way
+    down is short, and must not be cut off half way.
+    """
+    stop = anyio.Event()
+
+    async def listen_for_signals() -> None:
+        async for _ in signals:
+            stop.set()
+
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(listen_for_signals)
+            yield stop
+            tasks.cancel_scope.cancel()
+
+
+async def _until_told(settings: Settings, log: Log[State], inbox: Inbox, stop: anyio.Event) -> Reason:
     """Wait for the word to stop."""
     reason: Reason = "signal"
 
@@ -92,12 +114,11 @@ async def _until_told(settings: Settings, log: Log[State], inbox: Inbox) -> Reas
         reason = "idle"
         tasks.cancel_scope.cancel()
 
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with anyio.create_task_group() as tasks:
-            if settings.until_idle:
-                tasks.start_soon(watch_work)
-            async for _ in signals:
-                tasks.cancel_scope.cancel()
+    async with anyio.create_task_group() as tasks:
+        if settings.until_idle:
+            tasks.start_soon(watch_work)
+        await stop.wait()
+        tasks.cancel_scope.cancel()
     return reason
 
 
@@ -105,7 +126,7 @@ async def _until_idle(log: Log[State], inbox: Inbox) -> None:
     """Wait until the inbox holds nothing to take and every job has ended and is tidied."""
     while True:
         await inbox.scanned()
-        if inbox.waiting == 0 and plan.idle(log.state):
+        if inbox.idle and plan.idle(log.state):
             return
 
 

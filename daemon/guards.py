@@ -38,7 +38,10 @@ class Guard:
     def __init__(self, app: ASGIApp, *, port: int, token: str | None) -> None:
         """`token` is None on a loopback address."""
         self._app = app
-        self._hosts = {f"{host}:{port}" for host in ("127.0.0.1", "localhost", "[::1]")}
+        names = ("127.0.0.1", "localhost", "[::1]")
+        self._hosts = {f"{name}:{port}" for name in names}
+        if port == 80:  # which browsers leave out
+            self._hosts.update(names)
         self._token = token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

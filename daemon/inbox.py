@@ -6,6 +6,7 @@ Taking a file is: rename into `.claimed/`, commit, move to `done/` or `rejected/
 
 import logging
 import secrets
+from contextlib import suppress
 from functools import partial
 
 import anyio
@@ -14,7 +15,7 @@ from anyio.abc import TaskStatus
 from watchfiles import awatch
 
 from daemon.drops import Drop, claim_ready, claimed, finish, left_claimed
-from daemon.events.log import Log
+from daemon.events.log import Log, LogFailed
 from daemon.projections import decisions
 from daemon.projections.state import State
 from daemon.prompts import Prompt
@@ -39,6 +40,8 @@ class Inbox:
         self._home = home
         self._log = log
         self._model = model
+        self._unrecorded: list[Drop] = []
+        """Claimed drops that the log could not take (a full disk): each scan tries again."""
         self._wake = anyio.Event()
         self._scanned = anyio.Event()
 
@@ -60,33 +63,53 @@ class Inbox:
                 with anyio.move_on_after(EVERY):
                     await self._wake.wait()
 
+    @property
+    def idle(self) -> bool:
+        """The last scan left nothing that is still to be taken."""
+        return self.waiting == 0 and not self._unrecorded
+
     async def scanned(self) -> None:
         """Wait for a scan that begins after this call to end."""
         await self._scanned.wait()
         await self._scanned.wait()
 
     async def _scan(self) -> None:
+        unrecorded, self._unrecorded = self._unrecorded, []
+        await self._take(unrecorded)
         more = True
         while more:
             try:
                 drops, self.waiting = await to_thread.run_sync(claim_ready, self._home, self._model, _AT_ONCE)
-            except FileNotFoundError:
-                logger.warning("the inbox was gone and is made again: %s", self._home.inbox)
-                claimed(self._home).mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                await to_thread.run_sync(self._mend, error)
                 break
             await self._take(drops)
             more = len(drops) == _AT_ONCE
         self._scanned.set()
         self._scanned = anyio.Event()
 
+    def _mend(self, error: OSError) -> None:
+        """Make a folder again that was removed; anything else wrong with it is for a person to put right."""
+        logger.warning("the inbox cannot be read, it is tried again: %s", error)
+        if isinstance(error, FileNotFoundError):
+            with suppress(OSError):
+                claimed(self._home).mkdir(parents=True, exist_ok=True)
+
     async def _take(self, drops: list[Drop]) -> None:
         """Record every drop's fate (one commit serves them all), then file them away."""
         async with anyio.create_task_group() as tasks:
             for drop in drops:
                 tasks.start_soon(self._record, drop)
-        await self._file_away(drops)
+        await self._file_away([drop for drop in drops if drop not in self._unrecorded])
 
     async def _record(self, drop: Drop) -> None:
+        try:
+            await self._decide(drop)
+        except LogFailed as failure:
+            logger.warning("%s waits, claimed, and is tried again: %s", drop.source.name, failure)
+            self._unrecorded.append(drop)
+
+    async def _decide(self, drop: Drop) -> None:
         if isinstance(drop.verdict, Prompt):
             seed = secrets.randbelow(2**32)
             await self._log.decide(

@@ -4,6 +4,8 @@ uvicorn's own entry point takes over the process's signals and waits for open st
 block's end closes the streams first and the server after them.
 """
 
+import errno
+import logging
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,11 +24,12 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
+        # Now, not when the server starts: of two daemons on one port the second must hear it here.
+        listener.listen(2048)
     except OSError as error:
         listener.close()
-        raise OSError(
-            error.errno, f"cannot listen on {host}:{port}: {error.strerror}; choose another --port"
-        ) from error
+        advice = "; choose another --port" if error.errno in (errno.EADDRINUSE, errno.EACCES) else ""
+        raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}{advice}") from error
     return listener
 
 
@@ -53,4 +56,6 @@ async def serving(application: ASGIApp, streams: Streams, listener: socket.socke
     finally:
         with anyio.CancelScope(shield=True):
             streams.close()
+            # A request that is cut off here is no news to anyone.
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
             await server.shutdown(sockets=[listener])

@@ -100,7 +100,7 @@ class Streams:
         after = QueryParams(scope["query_string"]).get("after", "")
         said = Headers(scope=scope).get("last-event-id", after)
         epoch, _, seq = said.rpartition(".") if "." in said else (self._log.epoch, "", said)
-        if epoch != self._log.epoch or not (seq.isascii() and seq.isdigit()):
+        if epoch != self._log.epoch or not (seq.isascii() and seq.isdigit() and len(seq) < 19):
             return None
         cursor = int(seq)
         return cursor if 0 <= self._log.position - cursor <= REPLAY else None

@@ -8,6 +8,7 @@ import hashlib
 import secrets
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from itertools import islice
 from operator import attrgetter
@@ -16,7 +17,7 @@ from typing import Annotated, Any
 import msgspec
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -61,13 +62,13 @@ class Web:
             Route("/api/events", self.streams),
             Route("/api/health", self._health),
             Route("/api/frames", self._frames),
-            Route("/api/frames/{frame:int}", self._frame),
-            Route("/api/frames/{frame:int}/cancel", self._cancel, methods=["POST"]),
+            Route("/api/frames/{frame}", self._frame),
+            Route("/api/frames/{frame}/cancel", self._cancel, methods=["POST"]),
             Route("/api/jobs", self._jobs),
             Route("/api/jobs", self._submit, methods=["POST"]),
             Route("/api/log", self._events),
-            Route("/frames/{frame:int}/preview", self._preview),
-            Route("/frames/{frame:int}/final", self._final),
+            Route("/frames/{frame}/preview", self._preview),
+            Route("/frames/{frame}/final", self._final),
             Mount("/static", _Fresh(directory=PAGE)),
         ]
         return Starlette(routes=routes, middleware=[Middleware(Guard, port=port, token=token)])
@@ -111,9 +112,9 @@ class Web:
         return _json({"position": self._log.position, name: list(islice(older, _limit(request)))})
 
     async def _frame(self, request: Request) -> Response:
-        frame = self._log.state.frames.get(request.path_params["frame"])
+        frame = self._log.state.frames.get(_frame_of(request))
         if frame is None:
-            return _error(404, f"there is no frame {request.path_params['frame']}")
+            return _error(404, f"there is no frame {_frame_of(request)}")
         return _json({"position": self._log.position, "frame": frame})
 
     async def _events(self, request: Request) -> Response:
@@ -142,8 +143,10 @@ class Web:
 
     async def _cancel(self, request: Request) -> Response:
         """Stop a frame; the body may say which step was being looked at: `{"step": 7}`."""
-        frame = request.path_params["frame"]
+        frame = _frame_of(request)
         body = await _body(request)
+        if body is None:
+            return _error(413, f"at most {MAX_BODY} bytes")
         try:
             looked_at = msgspec.json.decode(body or b"{}", type=_LookedAt)
         except msgspec.DecodeError as error:
@@ -159,13 +162,13 @@ class Web:
 
     async def _preview(self, request: Request) -> Response:
         """The picture of exactly `?step=`, or 410: never another step's."""
-        data = self._recent.get(request.path_params["frame"], _number(request, "step", 0))
+        data = self._recent.get(_frame_of(request), _number(request, "step", 0))
         if data is None:
             return _error(410, "this step's picture is gone")
         return Response(data, media_type="image/png", headers={"cache-control": _FOREVER})
 
     async def _final(self, request: Request) -> Response:
-        frame = self._log.state.frames.get(request.path_params["frame"])
+        frame = self._log.state.frames.get(_frame_of(request))
         if frame is None or frame.path is None:
             return _error(404, "there is no such picture")
         path = self._settings.home.root / frame.path
@@ -199,18 +202,26 @@ def _number(request: Request, name: str, default: int) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else default
 
 
+def _frame_of(request: Request) -> int:
+    """The frame that the address names; 0, which none has, where that is no number."""
+    text: str = request.path_params["frame"]
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
+
+
 def _limit(request: Request) -> int:
     return min(_number(request, "limit", 100), _PAGE_MAX)
 
 
 async def _body(request: Request) -> bytes | None:
-    """The request's body, or None if it is larger than `MAX_BODY`."""
+    """The request's body, or None if it is larger than `MAX_BODY` or its sender has gone."""
     body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY:
-            return None
-    return body
+    with suppress(ClientDisconnect):
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_BODY:
+                return None
+        return body
+    return None
 
 
 def _client(request: Request) -> str:

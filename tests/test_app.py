@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from daemon.pictures import final_name
 from daemon.settings import Home
 from tests.daemons import Daemon, Message, query
 
@@ -97,7 +99,9 @@ def test_kill_9_in_the_middle_of_a_frame_loses_nothing(daemon: Daemon) -> None:
     daemon.drop("cat.json", {**QUICK, "width": 256, "height": 256, "steps": 40})
     daemon.wait_for_type("PreviewWritten", step=3)
     daemon.kill()
-    assert [path.name for path in daemon.home.frames.glob("*_preview.png")]
+    (preview,) = daemon.home.frames.glob("*_preview.png")
+    # As if the kill had come between the final picture's rename and its FinalWritten.
+    preview.with_name(final_name(preview.name)).write_bytes(b"a picture that no event names")
 
     up_until_idle(daemon.home)
 
@@ -106,8 +110,8 @@ def test_kill_9_in_the_middle_of_a_frame_loses_nothing(daemon: Daemon) -> None:
     assert told[interrupted : interrupted + 3] == ["FrameInterrupted", "PreviewDeleted", "FrameResumed"]
     assert told[-2:] == ["FinalWritten", "PreviewDeleted"]
     assert told.count("FinalWritten") == 1
-    assert not list(daemon.home.frames.glob("*_preview.png"))
-    assert query(daemon.home, "SELECT status, attempt FROM frames") == [("done", 2)]
+    ((final,),) = query(daemon.home, "SELECT path FROM frames WHERE status = 'done' AND attempt = 2")
+    assert [path.name for path in daemon.home.frames.iterdir()] == [Path(final).name]
     starts = "SELECT type FROM events WHERE type LIKE 'Daemon%' ORDER BY seq"
     assert query(daemon.home, starts) == [("DaemonStarted",), ("DaemonStarted",), ("DaemonStopped",)]
 
@@ -123,6 +127,14 @@ def test_ctrl_c_in_the_middle_of_a_frame_ends_cleanly_and_the_frame_waits(daemon
     assert not list(daemon.home.frames.iterdir())
     reasons = "SELECT data->>'reason' FROM events WHERE type = 'DaemonStopped'"
     assert query(daemon.home, reasons) == [("signal",)]
+
+
+def test_a_signal_right_after_the_start_is_no_crash(daemon: Daemon) -> None:
+    """The daemon hears it before it says its address, and a second one changes nothing."""
+    daemon.process.send_signal(signal.SIGTERM)
+    daemon.process.send_signal(signal.SIGINT)
+    assert daemon.wait() == 0
+    assert not [line for line in daemon.said if "Traceback" in line]
 
 
 def test_a_stopped_frame_is_not_decoded_and_the_next_one_begins(daemon: Daemon) -> None:

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from daemon.events.types import Event
+from daemon.server import listen
 from daemon.web import MAX_BODY
 from tests.serving import PATIENCE, Site, site
 from tests.stories import accepted, created, deleted, finished, previewed
@@ -186,3 +187,28 @@ async def test_static_files_are_revalidated_and_nothing_else_is_reached(
         async with await anyio.connect_tcp("127.0.0.1", served.port) as stream:
             await stream.send(request.encode())
             assert (await stream.receive()).startswith(b"HTTP/1.1 404 ")
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "0", "-1", "one", "1e3"])
+async def test_a_frame_that_cannot_be_is_not_found(client: httpx.AsyncClient, number: str) -> None:
+    """Whatever stands where a frame's number should: 404, never our fault."""
+    answers = [
+        await client.get(f"/api/frames/{number}"),
+        await client.get(f"/frames/{number}/final"),
+        await client.post(f"/api/frames/{number}/cancel", json={}),
+    ]
+    assert [answer.status_code for answer in answers] == [404, 404, 404]
+
+
+async def test_a_flood_does_not_stop_a_frame(client: httpx.AsyncClient, served: Site) -> None:
+    """A request that is too large asks for nothing."""
+    await served.log.append(accepted())
+    flood = await client.post("/api/frames/1/cancel", json={"step": "x" * MAX_BODY})
+    assert flood.status_code == 413
+    assert served.log.state.frames[1].status == "queued"
+
+
+async def test_of_two_servers_on_one_port_the_second_is_told() -> None:
+    """At once, and with what to do."""
+    with listen("127.0.0.1", 0) as first, pytest.raises(OSError, match="choose another --port"):
+        listen("127.0.0.1", first.getsockname()[1])

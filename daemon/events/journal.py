@@ -51,21 +51,24 @@ class Journal:
         """Start the journal anew, whole and fsynced, in place of what was there."""
         content = _record(base) + b"".join(map(_record, rows))
         write_whole(path, content, durable=True)
-        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND)
+        self._fd: int | None = os.open(path, os.O_WRONLY | os.O_APPEND)
         self._size = len(content)
 
     def close(self) -> None:
-        """Give the file back."""
-        os.close(self._fd)
+        """Give the file back; once is enough."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
 
     def append(self, rows: Sequence[Row]) -> None:
         """Make the rows durable, or raise OSError and have none of them in the file."""
         content = b"".join(map(_record, rows))
+        descriptor = self._descriptor()
         try:
-            written = os.write(self._fd, content)
+            written = os.write(descriptor, content)
             if written < len(content):
-                os.write(self._fd, content[written:])
-            os.fdatasync(self._fd)
+                os.write(descriptor, content[written:])
+            os.fdatasync(descriptor)
         except OSError:
             self._cut()
             raise
@@ -77,8 +80,14 @@ class Journal:
         self._cut()
 
     def _cut(self) -> None:
-        os.ftruncate(self._fd, self._size)
-        os.fsync(self._fd)
+        descriptor = self._descriptor()
+        os.ftruncate(descriptor, self._size)
+        os.fsync(descriptor)
+
+    def _descriptor(self) -> int:
+        if self._fd is None:
+            raise OSError("the journal is closed")
+        return self._fd
 
 
 def read(path: Path) -> Read | None:

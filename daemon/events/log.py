@@ -88,6 +88,7 @@ class Log(Generic[S]):
         self._queue: list[_Pending[S]] = []
         self._wanted = anyio.Event()
         self._bell = anyio.Event()
+        self._closed: LogFailed | None = None
         _fold(store, state)
 
     def __repr__(self) -> str:
@@ -106,6 +107,8 @@ class Log(Generic[S]):
         The first event is caused by `cause`, the others by the first. Raises `Refused` if an event cannot
         follow from the state, `LogFailed` if the machine failed, and whatever `decision` raises.
         """
+        if self._closed is not None:
+            raise self._closed
         pending = _Pending(decision, cause)
         self._queue.append(pending)
         self._wanted.set()
@@ -117,12 +120,19 @@ class Log(Generic[S]):
         return pending.outcome
 
     async def run(self) -> None:
-        """The writer. Ends only by being cancelled, and never in the middle of a commit."""
-        while True:
-            await self._wanted.wait()
-            self._wanted = anyio.Event()
-            with anyio.CancelScope(shield=True):
-                await self._commit_queue()
+        """The writer. Ends by being cancelled, never in the middle of a commit, or by a failure of its own.
+
+        Whoever still waits for it then gets `LogFailed`: callers wait shielded, and would wait for ever.
+        """
+        try:
+            while True:
+                await self._wanted.wait()
+                self._wanted = anyio.Event()
+                with anyio.CancelScope(shield=True):
+                    await self._commit_queue()
+        finally:
+            self._closed = LogFailed("the history is closed")
+            _answer(self._queue, self._closed)
 
     async def keep_house(self) -> None:
         """Seal and checkpoint whenever that is due, until cancelled. Appends go on meanwhile.
@@ -180,11 +190,15 @@ class Log(Generic[S]):
                 pending.outcome = batch.take(pending)
             except Exception as error:  # noqa: BLE001  # it is the caller's, who gets it raised
                 pending.outcome = error
-        if batch.rows and (failure := await self._in_thread(partial(_commit, self._store, batch.rows))):
-            for pending in queue:
-                pending.outcome = failure
-        else:
-            self._publish(batch)
+        try:
+            failure = await self._in_thread(partial(_commit, self._store, batch.rows))
+        except BaseException as error:
+            _answer(queue, LogFailed(f"the history failed: {error}"))
+            raise
+        if failure is not None:
+            _answer(queue, failure)
+            return
+        self._publish(batch)
         for pending in queue:
             pending.done.set()
 
@@ -231,8 +245,16 @@ class _Batch(Generic[S]):
         return recorded
 
 
+def _answer(queue: "list[_Pending[S]]", failure: LogFailed) -> None:
+    for pending in queue:
+        pending.outcome = failure
+        pending.done.set()
+
+
 def _commit(store: Store, rows: list[codec.Row]) -> LogFailed | None:
     """Commit, and on an error find out what it came to: a commit can be durable and still raise."""
+    if not rows:
+        return None
     try:
         store.commit(rows)
     except (duckdb.Error, OSError) as error:

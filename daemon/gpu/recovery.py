@@ -36,8 +36,14 @@ async def interrupt(
 
 
 async def tidy(log: Log[State], home: Home, frame: int, cause: int) -> None:
-    """Delete the preview file of a frame that is not being made, if it has one, and say so."""
-    preview = log.state.frames[frame].preview
+    """Delete the preview file of a frame that is not being made, if it has one, and say so.
+
+    A crash between the final picture and its FinalWritten leaves a picture that no event names, and the
+    frame is made again under another name: it goes too.
+    """
+    preview, final = log.state.frames[frame].preview, log.state.frames[frame].path
     if preview is not None:
+        if final is None:
+            await to_thread.run_sync(pictures.delete, home.root / pictures.final_name(preview))
         await to_thread.run_sync(pictures.delete, home.root / preview)
         await log.decide(partial(decisions.preview_deleted, frame=frame), cause=cause)

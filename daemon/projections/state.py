@@ -129,6 +129,11 @@ class State:
         self._changed_jobs.clear()
         return changes
 
+    def give_back(self, changes: Changes) -> None:
+        """Count these rows as changed still: what they were taken for did not happen."""
+        self._changed_frames.update(row.id for row in changes["frames"])
+        self._changed_jobs.update(row.id for row in changes["jobs"])
+
     def _put_job(self, job: Job) -> None:
         self.jobs[job.id] = job
         self._changed_jobs.add(job.id)

@@ -4,6 +4,7 @@ Rows and the position that they stand for go in with one transaction, so table a
 disagree. Anything here can be dropped and made again from the log.
 """
 
+import logging
 from datetime import datetime
 from functools import partial
 from typing import Any, get_args
@@ -22,6 +23,8 @@ from daemon.projections.state import Changes, State
 EVERY = 0.5
 """Seconds between flushes. Upserting in every commit would cost four to five times the throughput."""
 
+logger = logging.getLogger(__name__)
+
 VERSION = 1
 """Of the tables' columns; tables of another version are dropped and made again."""
 
@@ -35,23 +38,31 @@ async def run(log: Log[State], *, task_status: TaskStatus[None]) -> None:
     flushed = await log.transaction(_prepare)
     if flushed == log.position:
         log.state.take_changes()
-    await _flush(log)
+    position = await _flush(log)
     task_status.started()
     try:
         while True:
-            await log.changed(after=log.position)
+            await log.changed(after=position)
             await anyio.sleep(EVERY)
-            await _flush(log)
+            position = await _flush(log)
     finally:
         with anyio.CancelScope(shield=True):
             await _flush(log)
 
 
-async def _flush(log: Log[State]) -> None:
-    """Write the rows that changed since the last flush, with the position that they bring the tables to."""
+async def _flush(log: Log[State]) -> int:
+    """Write the rows that changed since the last flush; answers the position that was tried.
+
+    The tables are derived: what keeps them from being written (a full disk) never ends the daemon.
+    """
     rows = log.state.take_changes()
     position = log.state.position
-    await log.transaction(partial(_write, rows, position))
+    try:
+        await log.transaction(partial(_write, rows, position))
+    except duckdb.Error as error:
+        log.state.give_back(rows)
+        logger.warning("the tables are behind the log, the next flush tries again: %s", error)
+    return position
 
 
 def _write(rows: Changes, position: int, connection: duckdb.DuckDBPyConnection) -> None:

@@ -158,6 +158,24 @@ async def test_a_commit_that_fails_tells_every_caller_and_changes_nothing(tmp_pa
         assert log.position == 1
 
 
+async def test_a_writer_that_fails_for_good_leaves_nobody_waiting(tmp_path: Path) -> None:
+    """The failure ends the log, and every caller hears of it: those in the batch, and those after it."""
+
+    async def break_the_log() -> None:
+        async with log_at(tmp_path / "history.duckdb") as log:
+            await log.append(accepted())
+            await log.transaction(lambda connection: connection.close())
+            try:
+                await log.append(created())
+            finally:
+                with anyio.CancelScope(shield=True), pytest.raises(LogFailed):
+                    await log.append(created())
+
+    with pytest.raises(ExceptionGroup) as raised:
+        await break_the_log()
+    assert raised.group_contains(duckdb.ConnectionException)
+
+
 async def test_events_cannot_be_changed_or_deleted(tmp_path: Path) -> None:
     """The database itself refuses."""
     async with log_at(tmp_path / "history.duckdb") as log:
