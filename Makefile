@@ -20,6 +20,7 @@ lint: $(VENV)/.installed-for-tests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/mypy --config-file tools/mypy.ini tools tests/tools
 	$(BIN)/lint-imports
 
 format: $(VENV)/.installed-for-tests
