@@ -18,6 +18,8 @@ queue, the tables, the page) is a fold of that log.
   sse           the log as server-sent events: one cursor per client
   guards        who may talk to the daemon
   server        uvicorn, living and ending inside a block
+  address       where the running daemon is to be reached: `daemon.json`
+  client        the commands' way to it
   console       what a person sees in the terminal
   samples       sample prompts for a first look
 

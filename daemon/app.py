@@ -16,6 +16,7 @@ from typing import Any, Literal
 import anyio
 
 from daemon import pictures
+from daemon.address import Address, announced
 from daemon.console import narrate
 from daemon.drops import claimed
 from daemon.events.log import Log, opened
@@ -63,16 +64,19 @@ async def _serve(
     web = Web(log, settings, recent, lambda: [device.name])
     inbox = Inbox(settings.home, log, settings.model)
     port: int = listener.getsockname()[1]
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
+    address = Address(url=_url(host, port), token=token, pid=os.getpid(), epoch=log.epoch)
     async with (
         running(tables.run, log),
         serving(web.application(port, token), web.streams, listener),
         anyio.create_task_group() as tasks,
     ):
         tasks.start_soon(narrate, log, say)
-        say(f"watch at {_address(settings.host, port, token)}")
-        say(f"drop prompts into {settings.home.inbox}")
-        async with running(device.run), running(inbox.run):
-            reason = await _until_told(settings, log, inbox, stop)
+        with announced(settings.home, address):
+            say(f"watch at {_url(settings.host, port)}/" + ("" if token is None else f"?token={token}"))
+            say(f"drop prompts into {settings.home.inbox}")
+            async with running(device.run), running(inbox.run):
+                reason = await _until_told(settings, log, inbox, stop)
         await log.append(DaemonStopped(reason=reason))
         tasks.cancel_scope.cancel()
 
@@ -146,6 +150,6 @@ def _started(settings: Settings) -> DaemonStarted:
     )
 
 
-def _address(host: str, port: int, token: str | None) -> str:
+def _url(host: str, port: int) -> str:
     name = f"[{host}]" if ":" in host else host
-    return f"http://{name}:{port}/" + ("" if token is None else f"?token={token}")
+    return f"http://{name}:{port}"

@@ -94,7 +94,10 @@ class Web:
         return FileResponse(PAGE / "index.html", headers={"cache-control": "no-cache"})
 
     async def _health(self, request: Request) -> Response:
-        return _json({"version": VERSION, "position": self._log.position, "open": len(self._log.state.open)})
+        log = self._log
+        return _json(
+            {"version": VERSION, "epoch": log.epoch, "position": log.position, "open": len(log.state.open)}
+        )
 
     async def _frames(self, request: Request) -> Response:
         """A page of frames, newest first: `?before=` the last id seen, `?limit=`."""
