@@ -15,6 +15,8 @@ queue, the tables, the page) is a fold of that log.
   files         whole files or none, fsynced where it matters
   pictures      the names of pictures, their deletion, recent previews in memory
   web           the HTTP routes
+  control       pausing, cancelling, priorities, and how the queue stands
+  answers       what routes share
   sse           the log as server-sent events: one cursor per client
   guards        who may talk to the daemon
   server        uvicorn, living and ending inside a block

@@ -9,7 +9,10 @@ from contextlib import contextmanager
 import msgspec
 
 from daemon.files import write_whole
-from daemon.settings import Home
+from daemon.settings import VERSION, Home
+
+AGENT = f"safelight/{VERSION}"
+"""How commands introduce themselves, followed by the name of who types them, percent-encoded."""
 
 
 class Address(msgspec.Struct, frozen=True, kw_only=True):

@@ -75,6 +75,8 @@ async def _serve(
         with announced(settings.home, address):
             say(f"watch at {_url(settings.host, port)}/" + ("" if token is None else f"?token={token}"))
             say(f"drop prompts into {settings.home.inbox}")
+            if log.state.paused_by is not None:
+                say(f"the queue is paused by {log.state.paused_by}; safelight resume lets it go on")
             async with running(device.run), running(inbox.run):
                 reason = await _until_told(settings, log, inbox, stop)
         await log.append(DaemonStopped(reason=reason))

@@ -1,9 +1,12 @@
 """The commands' way to the running daemon of a home: its own HTTP routes, nothing else."""
 
+import getpass
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import httpx
 import msgspec
@@ -36,7 +39,9 @@ class Client:
     def __init__(self, where: Address) -> None:
         """Nothing is sent yet."""
         self.address = where
-        headers = {} if where.token is None else {"authorization": f"Bearer {where.token}"}
+        headers = {"user-agent": f"{address.AGENT} {quote(_me(), safe='')}"}
+        if where.token is not None:
+            headers["authorization"] = f"Bearer {where.token}"
         self.http = httpx.Client(base_url=where.url, headers=headers, timeout=PATIENCE, trust_env=False)
 
     def __enter__(self) -> Self:
@@ -76,6 +81,13 @@ def connected(home: Home) -> Iterator[Client]:
         if client.get("/api/health").get("epoch") != where.epoch:
             raise NotRunning(f"the daemon of {home.root} is gone, and another program has its port")
         yield client
+
+
+def _me() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # no name for our number, and none in the environment
+        return str(os.getuid())
 
 
 def _body(answer: httpx.Response) -> dict[str, Any]:

@@ -13,7 +13,10 @@ from daemon.events.types import (
     JobAccepted,
     JobDuplicate,
     JobRejected,
+    JobReprioritised,
     ModelLoaded,
+    QueuePaused,
+    QueueResumed,
     Recorded,
 )
 from daemon.projections.state import State
@@ -43,6 +46,12 @@ def sentence(recorded: Recorded) -> str | None:
             return f"{source.name} is job {job} already"
         case ModelLoaded(model=model, seconds=seconds):
             return f"model {model} loaded in {seconds:.1f} s"
+        case QueuePaused(by=by):
+            return f"the queue is paused by {by}"
+        case QueueResumed(by=by):
+            return f"the queue goes on (resumed by {by})"
+        case JobReprioritised(job=job, priority=priority, by=by):
+            return f"job {job} has priority {priority} now (said {by})"
         case FrameCreated(frame=frame, job=job, seed=seed):
             return f"frame {frame} of job {job} begins (seed {seed})"
         case FrameResumed(frame=frame, step=step, attempt=attempt):

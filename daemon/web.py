@@ -8,7 +8,6 @@ import hashlib
 import secrets
 import uuid
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from functools import partial
 from itertools import islice
 from operator import attrgetter
@@ -17,11 +16,13 @@ from typing import Annotated, Any
 import msgspec
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from daemon.answers import MAX_BODY, body, error, json, read, sender, whole
+from daemon.control import Control
 from daemon.events import codec
 from daemon.events.log import Log
 from daemon.events.types import JobAccepted, Source
@@ -35,7 +36,6 @@ from daemon.prompts import Prompt, parse
 from daemon.settings import PAGE, VERSION, Settings
 from daemon.sse import Streams
 
-MAX_BODY = 2**18
 ENDED_SHOWN = 200
 """Ended frames in a snapshot; the page asks for older ones."""
 _PAGE_MAX = 1000
@@ -67,6 +67,7 @@ class Web:
             Route("/api/jobs", self._jobs),
             Route("/api/jobs", self._submit, methods=["POST"]),
             Route("/api/log", self._events),
+            *Control(self._log, self._settings, self._devices).routes(),
             Route("/frames/{frame}/preview", self._preview),
             Route("/frames/{frame}/final", self._final),
             Mount("/static", _Fresh(directory=PAGE)),
@@ -83,6 +84,7 @@ class Web:
                 "model": self._settings.model,
                 "inbox": str(self._settings.home.inbox),
                 "devices": self._devices(),
+                "paused_by": self._log.state.paused_by,
                 "frames": sorted(
                     [*ended, *(state.frames[frame] for frame in state.open)], key=attrgetter("id")
                 ),
@@ -95,7 +97,7 @@ class Web:
 
     async def _health(self, request: Request) -> Response:
         log = self._log
-        return _json(
+        return json(
             {"version": VERSION, "epoch": log.epoch, "position": log.position, "open": len(log.state.open)}
         )
 
@@ -112,71 +114,67 @@ class Web:
     def _rows(self, request: Request, name: str, rows: Mapping[int, object], following: int) -> Response:
         before = min(_number(request, "before", following), following)
         older = (rows[number] for number in range(before - 1, 0, -1))
-        return _json({"position": self._log.position, name: list(islice(older, _limit(request)))})
+        return json({"position": self._log.position, name: list(islice(older, _limit(request)))})
 
     async def _frame(self, request: Request) -> Response:
         frame = self._log.state.frames.get(_frame_of(request))
         if frame is None:
-            return _error(404, f"there is no frame {_frame_of(request)}")
-        return _json({"position": self._log.position, "frame": frame})
+            return error(404, f"there is no frame {_frame_of(request)}")
+        return json({"position": self._log.position, "frame": frame})
 
     async def _events(self, request: Request) -> Response:
         """A page of the log, oldest first: `?after=` a seq, `?limit=`."""
         events = await self._log.read(_number(request, "after", 0), _limit(request))
         rows = [msgspec.Raw(codec.message(recorded)) for recorded in events]
-        return _json({"position": self._log.position, "events": rows})
+        return json({"position": self._log.position, "events": rows})
 
     async def _submit(self, request: Request) -> Response:
         """A prompt, as in a file: 201 with the job, or 422 with the same faults as a rejected file."""
-        body = await _body(request)
-        if body is None:
-            return _error(413, f"a prompt has at most {MAX_BODY} bytes")
-        verdict = parse(body, self._settings.model)
+        content = await body(request)
+        if content is None:
+            return error(413, f"a prompt has at most {MAX_BODY} bytes")
+        verdict = parse(content, self._settings.model)
         if not isinstance(verdict, Prompt):
-            return _json({"faults": verdict}, 422)
-        digest = hashlib.sha256(body).hexdigest()
-        source = Source(kind="http", name=_client(request), sha256=digest, claim=uuid.uuid4().hex)
+            return json({"faults": verdict}, 422)
+        digest = hashlib.sha256(content).hexdigest()
+        source = Source(kind="http", name=sender(request), sha256=digest, claim=uuid.uuid4().hex)
         seed = secrets.randbelow(2**32)
         decision = partial(decisions.accept, prompt=verdict, source=source, drawn_seed=seed)
         (recorded,) = await self._log.decide(decision)
         assert isinstance(recorded.event, JobAccepted)
         first = recorded.event.first_frame
         frames = list(range(first, first + len(recorded.event.seeds)))
-        return _json({"job": recorded.event.job, "frames": frames}, 201)
+        return json({"job": recorded.event.job, "frames": frames}, 201)
 
     async def _cancel(self, request: Request) -> Response:
         """Stop a frame; the body may say which step was being looked at: `{"step": 7}`."""
         frame = _frame_of(request)
-        body = await _body(request)
-        if body is None:
-            return _error(413, f"at most {MAX_BODY} bytes")
-        try:
-            looked_at = msgspec.json.decode(body or b"{}", type=_LookedAt)
-        except msgspec.DecodeError as error:
-            return _error(422, str(error))
+        looked_at = await read(request, _LookedAt)
+        if isinstance(looked_at, Response):
+            return looked_at
         if frame not in self._log.state.frames:
-            return _error(404, f"there is no frame {frame}")
-        decision = partial(decisions.cancel, frame=frame, by=_client(request), step=looked_at.step)
+            return error(404, f"there is no frame {frame}")
+        decision = partial(decisions.cancel, frame=frame, by=sender(request), step=looked_at.step)
         try:
             await self._log.decide(decision)
         except Refused as refusal:
-            return _error(409, str(refusal))
-        return _json({"position": self._log.position})
+            return error(409, str(refusal))
+        return json({"position": self._log.position})
 
     async def _preview(self, request: Request) -> Response:
         """The picture of exactly `?step=`, or 410: never another step's."""
         data = self._recent.get(_frame_of(request), _number(request, "step", 0))
         if data is None:
-            return _error(410, "this step's picture is gone")
+            return error(410, "this step's picture is gone")
         return Response(data, media_type="image/png", headers={"cache-control": _FOREVER})
 
     async def _final(self, request: Request) -> Response:
         frame = self._log.state.frames.get(_frame_of(request))
         if frame is None or frame.path is None:
-            return _error(404, "there is no such picture")
+            return error(404, "there is no such picture")
         path = self._settings.home.root / frame.path
         if not path.is_file():
-            return _error(410, f"{frame.path} is gone")
+            return error(410, f"{frame.path} is gone")
         return FileResponse(path, media_type="image/png", headers={"cache-control": _FOREVER})
 
 
@@ -201,40 +199,13 @@ def _newest_ended(state: State, limit: int) -> list[Frame]:
 
 def _number(request: Request, name: str, default: int) -> int:
     """A number from the query; the default where it is missing or none."""
-    text = request.query_params.get(name, "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else default
+    return whole(request.query_params.get(name, ""), default)
 
 
 def _frame_of(request: Request) -> int:
     """The frame that the address names; 0, which none has, where that is no number."""
-    text: str = request.path_params["frame"]
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
+    return whole(request.path_params["frame"], 0)
 
 
 def _limit(request: Request) -> int:
     return min(_number(request, "limit", 100), _PAGE_MAX)
-
-
-async def _body(request: Request) -> bytes | None:
-    """The request's body, or None if it is larger than `MAX_BODY` or its sender has gone."""
-    body = b""
-    with suppress(ClientDisconnect):
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MAX_BODY:
-                return None
-        return body
-    return None
-
-
-def _client(request: Request) -> str:
-    return request.client.host if request.client else "unknown"
-
-
-def _json(value: object, status: int = 200) -> Response:
-    headers = {"cache-control": "no-store"}
-    return Response(msgspec.json.encode(value), status, headers, "application/json")
-
-
-def _error(status: int, message: str) -> Response:
-    return _json({"error": message}, status)

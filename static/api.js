@@ -26,6 +26,18 @@ export async function requestStop(frame) {
 }
 
 /**
+ * Pause or resume the queue.
+ * @param {"pause" | "resume"} wish
+ * @returns {Promise<string | null>} what went wrong, in words; null once it is in the log
+ */
+export async function askQueue(wish) {
+  const { status, body } = await post(`/api/queue/${wish}`, {});
+  if (status === 200) return null;
+  if (status === 0) return `The request to ${wish} was lost: ${SILENCE} Try again.`;
+  return body?.error ?? `Safelight answered ${status}.`;
+}
+
+/**
  * Send a prompt.
  * @param {Record<string, unknown>} prompt
  * @returns {Promise<{ accepted: Accepted } | { faults: Fault[] } | { trouble: string }>}

@@ -46,6 +46,7 @@
  * @property {string} model
  * @property {string} inbox
  * @property {string[]} devices
+ * @property {string | null} paused_by  who paused the queue; null while it runs
  * @property {ReadonlyMap<number, Frame>} frames
  * @property {number} older  ended frames that are not among `frames`
  *
@@ -88,6 +89,9 @@ export function fold(state, message) {
   if (type === "JobAccepted") return withFrames(next, queued(data, ts));
   if (type === "DaemonStarted") return { ...next, version: data.version, model: data.model, devices: data.devices };
   if (type === "ModelLoaded") return { ...next, devices: named(state.devices, data.device) };
+  if (type === "QueuePaused") return { ...next, paused_by: data.by };
+  if (type === "QueueResumed") return { ...next, paused_by: null };
+  if (type === "JobReprioritised") return withFrames(next, reprioritised(state.frames.values(), data, ts));
   const frame = state.frames.get(data.frame);
   const change = CHANGES.get(type);
   if (!frame || !change) return next;
@@ -116,6 +120,18 @@ function queued({ job, first_frame, seeds, prompt }, ts) {
     generator: null, device: null, path: null, preview: null, error: null,
     queued_at: ts, created_at: null, updated_at: ts, finished_at: null,
   }));
+}
+
+/**
+ * What a job has left, after it got another priority.
+ * @param {Iterable<Frame>} frames
+ * @param {Record<string, any>} data
+ * @param {string} ts
+ * @returns {Frame[]}
+ */
+function reprioritised(frames, { job, priority }, ts) {
+  const left = [...frames].filter((frame) => frame.job === job && !hasEnded(frame));
+  return left.map((frame) => ({ ...frame, priority, updated_at: ts }));
 }
 
 /**

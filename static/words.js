@@ -73,5 +73,8 @@ export function dropCommand(inbox) {
   return `echo '{"prompt": "a red fox"}' > ${quoted}`;
 }
 
+/** @param {string | null} pausedBy */
+export const pauseText = (pausedBy) => (pausedBy === null ? "" : `Paused by ${pausedBy}`);
+
 /** @param {Date} moment */
 export const clock = (moment) => moment.toTimeString().slice(0, 8);

@@ -12,8 +12,11 @@ from daemon.events.types import (
     FrameInterrupted,
     FrameResumed,
     JobAccepted,
+    JobReprioritised,
     PreviewDeleted,
     PreviewWritten,
+    QueuePaused,
+    QueueResumed,
     Recipe,
     Recorded,
     Source,
@@ -85,6 +88,21 @@ def deleted(frame: int = 1, job: int = 1) -> PreviewDeleted:
 def cancel_requested(frame: int = 1, job: int = 1) -> CancelRequested:
     """Someone pressed Stop."""
     return CancelRequested(frame=frame, job=job, by="127.0.0.1", step=1)
+
+
+def paused() -> QueuePaused:
+    """Someone paused the queue."""
+    return QueuePaused(by="ann")
+
+
+def resumed_queue() -> QueueResumed:
+    """And let it go on."""
+    return QueueResumed(by="ann")
+
+
+def reprioritised(job: int = 1, priority: int = 5) -> JobReprioritised:
+    """A job got another priority."""
+    return JobReprioritised(job=job, priority=priority, by="ann")
 
 
 def cancelled(frame: int = 1, job: int = 1) -> FrameCancelled:

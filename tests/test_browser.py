@@ -196,3 +196,15 @@ def test_the_form_sends_a_prompt_and_shows_its_faults_in_place(page: Page) -> No
     expect(page.locator("output")).to_have_text("Job 1 is queued: frame 1.")
     expect(page.locator(".fault")).to_have_count(0)
     expect(card(page, 1)).to_have_attribute("data-status", "done")
+
+
+def test_a_paused_queue_waits_until_it_is_resumed(page: Page, daemon: Daemon) -> None:
+    """The page says so, wherever the pause came from, and lets one resume."""
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator("#paused")).to_have_text("Paused by the page at 127.0.0.1")
+    daemon.drop("fox.json", {**SHORT, "steps": 2})
+    expect(card(page, 1)).to_have_attribute("data-status", "queued")
+    page.get_by_role("button", name="Resume").click()
+    expect(card(page, 1)).to_have_attribute("data-status", "done")
+    daemon.post("api/queue/pause", {})
+    expect(page.locator("#paused")).to_have_text("Paused by 127.0.0.1")

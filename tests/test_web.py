@@ -8,9 +8,10 @@ import anyio
 import httpx
 import pytest
 
-from daemon.events.types import Event
+from daemon.address import AGENT
+from daemon.answers import MAX_BODY
+from daemon.events.types import Event, QueuePaused, QueueResumed
 from daemon.server import listen
-from daemon.web import MAX_BODY
 from tests.serving import PATIENCE, Site, site
 from tests.stories import accepted, created, deleted, finished, previewed
 
@@ -212,3 +213,47 @@ async def test_of_two_servers_on_one_port_the_second_is_told() -> None:
     """At once, and with what to do."""
     with listen("127.0.0.1", 0) as first, pytest.raises(OSError, match="choose another --port"):
         listen("127.0.0.1", first.getsockname()[1])
+
+
+async def test_the_queue_is_paused_and_resumed_by_someone(client: httpx.AsyncClient, served: Site) -> None:
+    """Twice is once; the log and the status say who."""
+    for _ in range(2):
+        assert (await client.post("/api/queue/pause", json={})).status_code == 200
+    assert served.log.position == 1
+    status = (await client.get("/api/status")).json()
+    assert (status["paused_by"], status["position"]) == ("127.0.0.1", 1)
+    from_page = {"sec-fetch-site": "same-origin"}
+    await client.post("/api/queue/resume", json={}, headers=from_page)
+    typed = {"user-agent": f"{AGENT} J%C3%B6rg"}
+    await client.post("/api/queue/pause", json={}, headers=typed)
+    told = [recorded.event for recorded in await served.log.read(1)]
+    assert told == [QueueResumed(by="the page at 127.0.0.1"), QueuePaused(by="Jörg at the command line")]
+
+
+async def test_a_job_is_cancelled_or_moved_by_its_number(client: httpx.AsyncClient, served: Site) -> None:
+    """Each answer names the frames that were asked to stop; what is not there or over is refused."""
+    await served.log.append(accepted(seeds=(7, 8)))
+    await served.log.append(accepted(2, 3))
+    await served.log.append(created())
+    moved = await client.post("/api/jobs/2/priority", json={"priority": 5})
+    assert (moved.status_code, moved.json()["changed"]) == (200, True)
+    assert served.log.state.frames[3].priority == 5
+    assert (await client.post("/api/jobs/1/cancel", json={})).json()["frames"] == [1, 2]
+    assert (await client.post("/api/jobs/2/cancel", json={})).json()["frames"] == [3]
+    refused = [("2/cancel", {}, 409), ("2/priority", {"priority": 1}, 409), ("9/cancel", {}, 404)]
+    refused += [("1/priority", {"priority": 9999}, 422), ("1/priority", {}, 422)]
+    for path, body, status in refused:
+        assert (await client.post(f"/api/jobs/{path}", json=body)).status_code == status
+
+
+async def test_everything_or_all_that_waits_is_cancelled(client: httpx.AsyncClient, served: Site) -> None:
+    """In one decision, and a scope that is none asks for nothing."""
+    await served.log.append(accepted(seeds=(7, 8, 9)))
+    await served.log.append(created())
+    assert (await client.post("/api/cancel", json={"scope": "some"})).status_code == 422
+    waiting = await client.post("/api/cancel", json={"scope": "all-but-running"})
+    assert waiting.json()["frames"] == [2, 3]
+    everything = await client.post("/api/cancel", json={"scope": "all"})
+    assert everything.json()["frames"] == [1]
+    assert served.log.state.frames[1].status == "stopping"
+    assert (await client.post("/api/cancel", json={"scope": "all"})).json()["changed"] is False

@@ -173,7 +173,28 @@ class CancelRequested(msgspec.Struct, frozen=True, kw_only=True):
     frame: int
     job: int
     by: str
+    """`the page at ADDRESS`, `NAME at the command line`, or the address alone."""
     step: Step
+
+
+class QueuePaused(msgspec.Struct, frozen=True, kw_only=True):
+    """Nothing new is begun until QueueResumed; frames being made go on to their end."""
+
+    by: str
+
+
+class QueueResumed(msgspec.Struct, frozen=True, kw_only=True):
+    """Waiting frames are begun again."""
+
+    by: str
+
+
+class JobReprioritised(msgspec.Struct, frozen=True, kw_only=True):
+    """The job's frames that have not ended wait by another priority from now on."""
+
+    job: int
+    priority: int
+    by: str
 
 
 class FrameCancelled(msgspec.Struct, frozen=True, kw_only=True):
@@ -229,6 +250,9 @@ Event = (
     | FinalWritten
     | PreviewDeleted
     | CancelRequested
+    | QueuePaused
+    | QueueResumed
+    | JobReprioritised
     | FrameCancelled
     | FrameFailed
     | FrameInterrupted

@@ -3,7 +3,7 @@
 The log's writer runs these in turn, so each sees the state with everything before it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from daemon.events.types import (
@@ -17,15 +17,20 @@ from daemon.events.types import (
     JobAccepted,
     JobDuplicate,
     JobRejected,
+    JobReprioritised,
     PreviewDeleted,
+    QueuePaused,
+    QueueResumed,
     Source,
 )
 from daemon.faults import Fault
-from daemon.projections.frames import ENDED, Status
-from daemon.projections.laws import Refused
+from daemon.projections.frames import BEING_MADE, ENDED, Status
+from daemon.projections.jobs import Job
+from daemon.projections.laws import Refused, Unknown
 from daemon.projections.state import State
 from daemon.prompts import Prompt
 
+Scope = Literal["all", "all-but-running"]
 Interruption = Literal["daemon_died", "daemon_stopped", "device_died"]
 MAX_DEVICE_DEATHS = 2
 
@@ -58,7 +63,12 @@ def reject(state: State, faults: list[Fault], source: Source) -> Sequence[Event]
 
 
 def begin(state: State, frame: int, path: str, device: str) -> Sequence[Event]:
-    """A device takes the frame up: for the first time, or again after an interruption."""
+    """A device takes the frame up: for the first time, or again after an interruption.
+
+    Raises `Refused` for a paused queue: the pause may come between a device's choice and our turn.
+    """
+    if state.paused_by is not None:
+        raise Refused(f"the queue was paused by {state.paused_by}")
     it = state.frames[frame]
     if it.created_at is None:
         return [
@@ -76,6 +86,51 @@ def begin(state: State, frame: int, path: str, device: str) -> Sequence[Event]:
     return [FrameResumed(frame=frame, job=it.job, step=0, path=path, attempt=it.attempt + 1, device=device)]
 
 
+def pause(state: State, by: str) -> Sequence[Event]:
+    """Begin nothing new. Asking twice changes nothing."""
+    return [] if state.paused_by is not None else [QueuePaused(by=by)]
+
+
+def resume(state: State, by: str) -> Sequence[Event]:
+    """Begin waiting frames again. Asking twice changes nothing."""
+    return [] if state.paused_by is None else [QueueResumed(by=by)]
+
+
+def reprioritise(state: State, job: int, priority: int, by: str) -> Sequence[Event]:
+    """Have what is left of a job wait by another priority. Raises `Refused` if nothing is left of it."""
+    it = _going_on(state, job)
+    return [] if it.priority == priority else [JobReprioritised(job=job, priority=priority, by=by)]
+
+
+def cancel_job(state: State, job: int, by: str) -> Sequence[Event]:
+    """Ask for the end of all frames that a job has left. Raises `Refused` if it has none."""
+    it = _going_on(state, job)
+    return _cancel_each(state, range(it.first_frame, it.first_frame + it.count), by)
+
+
+def cancel_all(state: State, scope: Scope, by: str) -> Sequence[Event]:
+    """Ask for the end of everything, or of all that waits."""
+    spared = BEING_MADE if scope == "all-but-running" else frozenset[Status]()
+    return _cancel_each(state, sorted(state.frames), by, spared)
+
+
+def _cancel_each(
+    state: State, numbers: Iterable[int], by: str, spared: frozenset[Status] = frozenset()
+) -> Sequence[Event]:
+    known = (frame for number in numbers if (frame := state.frames.get(number)) is not None)
+    left = [frame for frame in known if frame.status not in ENDED | spared]
+    return [event for frame in left for event in cancel(state, frame.id, by, frame.step)]
+
+
+def _going_on(state: State, job: int) -> Job:
+    it = state.jobs.get(job)
+    if it is None and not 0 < job < state.next_job:
+        raise Unknown(f"there is no job {job}")
+    if it is None or it.left == 0:
+        raise Refused(f"job {job} has ended already")
+    return it
+
+
 def cancel(state: State, frame: int, by: str, step: int) -> Sequence[Event]:
     """Ask for the frame's end; one that no device has is over at once. Asking twice changes nothing.
 
@@ -83,7 +138,7 @@ def cancel(state: State, frame: int, by: str, step: int) -> Sequence[Event]:
     """
     it = state.frames.get(frame)
     if it is None:
-        raise Refused(f"there is no frame {frame}")
+        raise Unknown(f"there is no frame {frame}")
     if it.status in ENDED:
         raise Refused(f"frame {frame} is {it.status} already")
     if it.status == "stopping":

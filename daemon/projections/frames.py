@@ -18,6 +18,7 @@ from daemon.events.types import (
     FrameInterrupted,
     FrameResumed,
     JobAccepted,
+    JobReprioritised,
     PreviewDeleted,
     PreviewWritten,
 )
@@ -103,6 +104,11 @@ def queued(event: JobAccepted, ts: datetime) -> list[Frame]:
 def evolve(frame: Frame, event: FrameEvent, ts: datetime) -> Frame:
     """The frame after one more event about it."""
     return replace(frame, updated_at=ts, **_changes(frame, event, ts))
+
+
+def reprioritised(frame: Frame, event: JobReprioritised, ts: datetime) -> Frame:
+    """A frame that has not ended, after its job got another priority."""
+    return replace(frame, priority=event.priority, updated_at=ts)
 
 
 def _changes(frame: Frame, event: FrameEvent, ts: datetime) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from datetime import datetime
 import msgspec
 from msgspec.structs import replace
 
-from daemon.events.types import FinalWritten, FrameCancelled, FrameFailed, JobAccepted
+from daemon.events.types import FinalWritten, FrameCancelled, FrameFailed, JobAccepted, JobReprioritised
 
-FrameEnd = FinalWritten | FrameCancelled | FrameFailed
+JobEvent = FinalWritten | FrameCancelled | FrameFailed | JobReprioritised
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,9 +50,11 @@ def accepted(event: JobAccepted, ts: datetime) -> Job:
     )
 
 
-def evolve(job: Job, event: FrameEnd, ts: datetime) -> Job:
-    """The job after one of its frames ended."""
+def evolve(job: Job, event: JobEvent, ts: datetime) -> Job:
+    """The job after one of its frames ended, or after it got another priority."""
     match event:
+        case JobReprioritised():
+            return replace(job, priority=event.priority)
         case FinalWritten():
             job = replace(job, done=job.done + 1)
         case FrameCancelled():

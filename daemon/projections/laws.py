@@ -1,4 +1,4 @@
-"""What may follow what, for one frame; the writer refuses everything else.  PURE
+"""What may follow what, for one frame and for the queue; the writer refuses everything else.  PURE
 
 A frame cannot be begun twice, previewed before it was created or backwards, finished twice, or cancelled
 after its end. These laws bind what is recorded from now on; folds stay lenient, so that a law that
@@ -17,6 +17,8 @@ from daemon.events.types import (
     FrameResumed,
     PreviewDeleted,
     PreviewWritten,
+    QueuePaused,
+    QueueResumed,
 )
 from daemon.projections.frames import BEING_MADE, ENDED, Frame, FrameEvent
 
@@ -25,11 +27,23 @@ class Refused(Exception):
     """What was asked for cannot follow from what has happened; the message says why."""
 
 
+class Unknown(Refused):
+    """What was asked for is about a frame or job that there is not."""
+
+
 def check(frame: Frame, event: FrameEvent) -> None:
     """Raise `Refused` if `event` cannot be the next one about `frame`."""
     fault = _fault(frame, event)
     if fault is not None:
         raise Refused(f"{type(event).__name__} refused: frame {frame.id} {fault}")
+
+
+def check_queue(paused_by: str | None, event: QueuePaused | QueueResumed) -> None:
+    """Raise `Refused` if the queue is paused, or not paused, already."""
+    if isinstance(event, QueuePaused) and paused_by is not None:
+        raise Refused(f"the queue was paused by {paused_by} already")
+    if isinstance(event, QueueResumed) and paused_by is None:
+        raise Refused("the queue is not paused")
 
 
 def _fault(frame: Frame, event: FrameEvent) -> str | None:

@@ -5,6 +5,7 @@ A fork is a draft layered on top, so that a batch of decisions can be tried and 
 
 from collections import ChainMap
 from collections.abc import MutableMapping
+from datetime import datetime
 from typing import Any, Self, get_args
 
 from daemon.events.types import (
@@ -19,14 +20,17 @@ from daemon.events.types import (
     JobAccepted,
     JobDuplicate,
     JobRejected,
+    JobReprioritised,
     ModelFailed,
     ModelLoaded,
+    QueuePaused,
+    QueueResumed,
     Recorded,
 )
 from daemon.projections import frames, jobs
 from daemon.projections.frames import ENDED, Frame, FrameEvent
 from daemon.projections.jobs import Job
-from daemon.projections.laws import Refused, check
+from daemon.projections.laws import Refused, Unknown, check, check_queue
 
 _FRAME_EVENTS = get_args(FrameEvent)
 _REASONS = (CancelRequested, FrameInterrupted)
@@ -50,6 +54,8 @@ class State:
         """The event that each frame's next one answers: its job's acceptance, then a request to stop."""
         self.open: dict[int, None] = {}
         """Frames with something left to do, by arrival. Not kept in a fork."""
+        self.paused_by: str | None = None
+        """Who paused the queue; None while it runs."""
         self.next_job = 1
         self.next_frame = 1
         self.position = 0
@@ -66,6 +72,7 @@ class State:
         draft.jobs = ChainMap({}, self.jobs)
         draft.claims = ChainMap({}, self.claims)
         draft.reasons = ChainMap({}, self.reasons)
+        draft.paused_by = self.paused_by
         draft.next_job, draft.next_frame, draft.position = self.next_job, self.next_frame, self.position
         return draft
 
@@ -77,6 +84,7 @@ class State:
             self._put_job(job)
         self.claims.update(_layer(draft.claims))
         self.reasons.update(_layer(draft.reasons))
+        self.paused_by = draft.paused_by
         self.next_job, self.next_frame, self.position = draft.next_job, draft.next_frame, draft.position
 
     def check(self, event: Event) -> None:
@@ -84,13 +92,17 @@ class State:
         if isinstance(event, _FRAME_EVENTS):
             frame = self.frames.get(event.frame)
             if frame is None:
-                raise Refused(f"there is no frame {event.frame}")
+                raise Unknown(f"there is no frame {event.frame}")
             check(frame, event)
         elif isinstance(event, JobAccepted) and (event.job, event.first_frame) != (
             self.next_job,
             self.next_frame,
         ):
             raise Refused(f"the next job is {self.next_job}, its first frame {self.next_frame}")
+        elif isinstance(event, JobReprioritised) and event.job not in self.jobs:
+            raise Unknown(f"there is no job {event.job}")
+        elif isinstance(event, QueuePaused | QueueResumed):
+            check_queue(self.paused_by, event)
 
     def apply(self, recorded: Recorded) -> None:
         """Fold one more event in."""
@@ -101,6 +113,12 @@ class State:
                 self._accept(event, recorded)
             case JobRejected():
                 self.claims[event.source.claim] = 0
+            case QueuePaused():
+                self.paused_by = event.by
+            case QueueResumed():
+                self.paused_by = None
+            case JobReprioritised():
+                self._reprioritise(event, ts)
             case DaemonStarted() | DaemonStopped() | JobDuplicate() | ModelLoaded() | ModelFailed():
                 pass
             case _:
@@ -118,6 +136,14 @@ class State:
             self.reasons[frame.id] = recorded.seq
         self.next_job = event.job + 1
         self.next_frame = event.first_frame + len(event.seeds)
+
+    def _reprioritise(self, event: JobReprioritised, ts: datetime) -> None:
+        job = jobs.evolve(self.jobs[event.job], event, ts)
+        self._put_job(job)
+        for number in range(job.first_frame, job.first_frame + job.count):
+            frame = self.frames.get(number)
+            if frame is not None and frame.status not in ENDED:
+                self._put(frames.reprioritised(frame, event, ts))
 
     def take_changes(self) -> Changes:
         """The rows that changed since the last call, as they are now."""

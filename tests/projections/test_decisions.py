@@ -10,10 +10,13 @@ from daemon.events.types import (
     JobAccepted,
     JobDuplicate,
     JobRejected,
+    QueuePaused,
+    QueueResumed,
 )
 from daemon.faults import Fault
+from daemon.gpu import plan
 from daemon.projections import decisions
-from daemon.projections.laws import Refused
+from daemon.projections.laws import Refused, Unknown
 from tests.stories import (
     accepted,
     cancel_requested,
@@ -21,9 +24,12 @@ from tests.stories import (
     finished,
     given,
     interrupted,
+    paused,
     previewed,
     prompt,
+    reprioritised,
     resumed,
+    resumed_queue,
     source,
 )
 
@@ -106,3 +112,64 @@ def test_the_second_device_that_dies_ends_the_frame_but_a_daemons_death_never_do
     assert kinds(decisions.interrupt(state, 1, "device_died", "")) == ["FrameInterrupted", "FrameFailed"]
     (event,) = decisions.interrupt(state, 1, "daemon_died", "")
     assert isinstance(event, FrameInterrupted)
+
+
+def test_a_paused_queue_begins_nothing_and_what_runs_goes_on() -> None:
+    """Neither by the plan, nor by a device that chose before the pause came; a resumed one goes on."""
+    two = (accepted(seeds=(7, 8)), created(), paused())
+    assert plan.next_frame(given(*two)) is None
+    with pytest.raises(Refused, match="paused by ann"):
+        decisions.begin(given(*two), 2, "p", "cpu")
+    assert given(*two, previewed(1)).frames[1].status == "running"
+    waiting = plan.next_frame(given(*two, resumed_queue()))
+    assert waiting is not None
+    assert waiting.id == 2
+
+
+def test_pausing_twice_is_pausing_once() -> None:
+    """The first to ask is the one who is named."""
+    assert decisions.pause(given(), "ann") == [QueuePaused(by="ann")]
+    assert decisions.pause(given(paused()), "bob") == []
+    assert decisions.resume(given(paused()), "bob") == [QueueResumed(by="bob")]
+    assert decisions.resume(given(), "bob") == []
+
+
+def test_another_priority_moves_what_a_job_has_left() -> None:
+    """It overtakes; its ended frames and the same priority again are left alone."""
+    history = (*BEGUN, finished(), accepted(2, 2, (1, 2)), accepted(3, 4), reprioritised(3, 5))
+    state = given(*history)
+    assert [state.frames[n].priority for n in (1, 2, 3, 4)] == [0, 0, 0, 5]
+    first = plan.next_frame(state)
+    assert first is not None
+    assert first.id == 4
+    assert kinds(decisions.reprioritise(state, 2, 7, "ann")) == ["JobReprioritised"]
+    assert decisions.reprioritise(state, 3, 5, "ann") == []
+    with pytest.raises(Refused, match="job 1 has ended"):
+        decisions.reprioritise(state, 1, 5, "ann")
+    with pytest.raises(Unknown, match="no job 4"):
+        decisions.reprioritise(state, 4, 5, "ann")
+
+
+def test_a_job_is_cancelled_frame_by_frame() -> None:
+    """What is done stays, what runs is asked to stop, what waits is over at once."""
+    three = (accepted(seeds=(1, 2, 3)), created(), previewed(1), finished(), created(2), accepted(2, 4))
+    events = decisions.cancel_job(given(*three), 1, "ann")
+    assert [(type(event).__name__, getattr(event, "frame", None)) for event in events] == [
+        ("CancelRequested", 2),
+        ("CancelRequested", 3),
+        ("FrameCancelled", 3),
+    ]
+    with pytest.raises(Unknown):
+        decisions.cancel_job(given(*three), 3, "ann")
+    with pytest.raises(Refused, match="ended already"):
+        decisions.cancel_job(given(*BEGUN, finished()), 1, "ann")
+
+
+def test_all_or_all_that_waits_is_cancelled() -> None:
+    """Nothing left to cancel is no error."""
+    state = given(accepted(seeds=(1, 2)), created(), accepted(2, 3))
+    waiting = decisions.cancel_all(state, "all-but-running", "ann")
+    everything = decisions.cancel_all(state, "all", "ann")
+    assert [getattr(event, "frame", None) for event in waiting] == [2, 2, 3, 3]
+    assert [getattr(event, "frame", None) for event in everything] == [1, 2, 2, 3, 3]
+    assert decisions.cancel_all(given(), "all", "ann") == []

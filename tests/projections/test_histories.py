@@ -33,6 +33,7 @@ class Expected(msgspec.Struct):
     """A history's last line."""
 
     expect: list[Frame]
+    paused_by: str | None = None
 
 
 def test_there_are_histories() -> None:
@@ -48,5 +49,6 @@ def test_a_history_folds_to_the_frames_it_expects(path: Path) -> None:
     for line in events:
         recorded = msgspec.json.decode(line, type=Line).recorded()
         state.apply(recorded)
-    expected = msgspec.json.decode(last, type=Expected).expect
-    assert [state.frames[frame] for frame in sorted(state.frames)] == expected
+    expected = msgspec.json.decode(last, type=Expected)
+    assert [state.frames[frame] for frame in sorted(state.frames)] == expected.expect
+    assert state.paused_by == expected.paused_by

@@ -22,9 +22,12 @@ from tests.stories import (
     finished,
     given,
     interrupted,
+    paused,
     previewed,
     recorded,
+    reprioritised,
     resumed,
+    resumed_queue,
 )
 
 BEGUN = (accepted(), created())
@@ -52,6 +55,9 @@ DONE = (*BEGUN, previewed(1), finished())
         pytest.param((*DONE, deleted()), deleted(), id="preview deleted twice"),
         pytest.param((*BEGUN, interrupted()), created(), id="created again instead of resumed"),
         pytest.param((*BEGUN, interrupted()), finished(), id="finished by nobody"),
+        pytest.param((paused(),), paused(), id="paused twice"),
+        pytest.param((), resumed_queue(), id="resumed without a pause"),
+        pytest.param((accepted(),), reprioritised(2), id="another priority for no job"),
     ],
 )
 def test_what_cannot_follow_is_refused(history: tuple[Event, ...], event: Event) -> None:
@@ -92,6 +98,10 @@ def legal(draw: st.DrawFn) -> list[Event]:
     for _ in range(draw(st.integers(0, 40))):
         if draw(st.booleans()) or not state.jobs:
             event: Event = accepted(state.next_job, state.next_frame, (1,) * draw(st.integers(1, 3)))
+        elif draw(st.integers(0, 4)) == 0:
+            job = draw(st.sampled_from(sorted(state.jobs)))
+            about_the_queue: list[Event] = [paused(), resumed_queue(), reprioritised(job)]
+            event = draw(st.sampled_from(about_the_queue))
         else:
             frame = draw(st.sampled_from(sorted(state.frames)))
             event = draw(st.sampled_from(ABOUT_A_FRAME))(frame, state.frames[frame].job)
@@ -139,6 +149,7 @@ def test_folding_in_drafts_equals_folding_at_once(history: list[Event], data: st
     assert dict(pieced.jobs) == dict(whole.jobs)
     assert dict(pieced.claims) == dict(whole.claims)
     assert pieced.open.keys() == whole.open.keys()
+    assert pieced.paused_by == whole.paused_by
     assert (pieced.next_job, pieced.next_frame) == (whole.next_job, whole.next_frame)
     assert pieced.take_changes() == whole.take_changes()
 

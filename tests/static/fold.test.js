@@ -10,13 +10,13 @@ import { dropCommand, noticeText, stepText } from "../../static/words.js";
 
 const HISTORIES = new URL("../histories/", import.meta.url);
 const INBOX = "/home/ann/safelight/inbox";
-const NOTHING = { position: 0, version: "0.1.0", model: "demo", inbox: INBOX, devices: ["cpu"], frames: [], older: 0 };
+const NOTHING = { position: 0, version: "0.1.0", model: "demo", inbox: INBOX, devices: ["cpu"], paused_by: null, frames: [], older: 0 };
 const empty = () => fromSnapshot(NOTHING, "e1");
 
 /** @param {string} name */
 function history(name) {
   const lines = readFileSync(new URL(name, HISTORIES), "utf8").trim().split("\n").map((line) => JSON.parse(line));
-  return { events: lines.slice(0, -1), expect: lines.at(-1).expect };
+  return { events: lines.slice(0, -1), ...lines.at(-1) };
 }
 
 /** @param {import("../../static/fold.js").State} state */
@@ -27,10 +27,12 @@ const names = readdirSync(HISTORIES).filter((name) => name.endsWith(".jsonl"));
 test("there are histories", () => assert.ok(names.length >= 7));
 
 for (const name of names) {
-  const { events, expect } = history(name);
+  const { events, expect, paused_by = null } = history(name);
 
   test(`${name} folds to the frames it expects`, () => {
-    assert.deepEqual(framesById(events.reduce(fold, empty())), expect);
+    const state = events.reduce(fold, empty());
+    assert.deepEqual(framesById(state), expect);
+    assert.equal(state.paused_by, paused_by);
   });
 
   test(`${name}: every event twice is every event once`, () => {
@@ -68,7 +70,7 @@ test("a frame that an event is not about stays the same object", () => {
 
 test("unknown types and unknown frames only move the position", () => {
   const before = at(5);
-  for (const type of ["QueuePaused", "constructor", "toString", "PreviewWritten"]) {
+  for (const type of ["NeverHeardOf", "constructor", "toString", "PreviewWritten"]) {
     const message = { seq: 6, ts: "2026-11-24T07:01:00.000001Z", type, cause: null, data: { frame: 99, step: 9 } };
     const after = fold(before, message);
     assert.deepEqual(after, { ...before, position: 6 });
