@@ -1,23 +1,19 @@
-"""The command line: reads what a person typed once, and says in one line what went wrong."""
+"""The command line: reads what a person typed once, and says in one line what went wrong.
+
+What is heavy is imported inside functions: only `up` and `demo` need the daemon's parts.
+"""
 
 import logging
 import os
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated
 
-import anyio
-import duckdb
 import typer
-from rich.console import Console
-from rich.logging import RichHandler
 
-from daemon import app, samples
-from daemon.events.codec import UnknownEvent
-from daemon.events.log import LogFailed
-from daemon.events.opening import HistoryDamaged, HomeInUse
-from daemon.settings import DEMO, Home, Settings
+from daemon.commands import doctor, queue, status, submit
+from daemon.commands.terms import DEFAULT_HOME, EXIT_CODES, HomeOption, home_of
+from daemon.settings import DEMO, VERSION, Settings
 
 cli = typer.Typer(
     name="safelight",
@@ -25,16 +21,25 @@ cli = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-console = Console(highlight=False)
-
-HomeOption = Annotated[
-    Path, typer.Option(help="The folder of everything that is yours.", envvar="SAFELIGHT_HOME")
-]
 HostOption = Annotated[str, typer.Option(help="Address to listen on; any but loopback needs a token.")]
 PortOption = Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda:0 …")]
 IdleOption = Annotated[bool, typer.Option("--until-idle", help="End when there is nothing left to do.")]
-DEFAULT_HOME = Path("~/safelight")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"safelight {VERSION}")
+        raise typer.Exit
+
+
+@cli.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Watch your SDXL pictures develop."""
 
 
 @cli.command()
@@ -49,7 +54,9 @@ def up(
     until_idle: IdleOption = False,
 ) -> None:
     """Run the daemon."""
-    _run(Settings(home=_home(home), host=host, port=port, model=model, device=device, until_idle=until_idle))
+    _run(
+        Settings(home=home_of(home), host=host, port=port, model=model, device=device, until_idle=until_idle)
+    )
 
 
 @cli.command()
@@ -61,16 +68,27 @@ def demo(
     until_idle: IdleOption = False,
 ) -> None:
     """Run the daemon on the built-in model with a few sample prompts."""
-    settings = Settings(home=_home(home), host=host, port=port, device=device, until_idle=until_idle)
+    settings = Settings(home=home_of(home), host=host, port=port, device=device, until_idle=until_idle)
+    from daemon import samples
+
     samples.drop(settings.home)
     _run(settings)
 
 
-def _home(path: Path) -> Home:
-    return Home(path.expanduser().absolute())
+for _command in (submit.submit, status.status, queue.cancel, queue.pause, queue.resume, queue.prioritise):
+    cli.command(epilog=EXIT_CODES)(_command)
+cli.command(epilog=doctor.EXIT_CODES)(doctor.doctor)
 
 
 def _run(settings: Settings) -> None:
+    import anyio
+    import duckdb
+
+    from daemon import app
+    from daemon.events.codec import UnknownEvent
+    from daemon.events.log import LogFailed
+    from daemon.events.opening import HistoryDamaged, HomeInUse
+
     _start_logging()
     log = logging.getLogger("safelight")
     failed = False
@@ -86,6 +104,10 @@ def _run(settings: Settings) -> None:
 
 def _start_logging() -> None:
     """Colours and clock for a person at a terminal; plain whole lines for a file or a pipe."""
+    from rich.console import Console
+    from rich.logging import RichHandler
+
+    console = Console(highlight=False)
     pretty = RichHandler(console=console, show_path=False, show_level=False, omit_repeated_times=False)
     handler = pretty if console.is_terminal else logging.StreamHandler(sys.stdout)
     logging.basicConfig(

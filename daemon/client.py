@@ -61,6 +61,17 @@ class Client:
         content = msgspec.json.encode({} if body is None else body)
         return self._ask("POST", path, content=content, headers={"content-type": "application/json"})
 
+    def follow(self, after: int) -> Iterator[dict[str, Any]]:
+        """The log's events after `after`, as they become durable. Raises `NotRunning` at the daemon's end."""
+        try:
+            with self.http.stream("GET", "/api/events", params={"after": after}) as answer:
+                for line in answer.iter_lines():
+                    if line.startswith("data: ") and "seq" in (message := msgspec.json.decode(line[6:])):
+                        yield message
+        except httpx.TransportError as error:
+            raise NotRunning(f"the daemon at {self.address.url} is gone: {error}") from error
+        raise NotRunning(f"the daemon at {self.address.url} has ended")
+
     def _ask(self, method: str, path: str, **rest: Any) -> dict[str, Any]:
         try:
             answer = self.http.request(method, path, **rest)

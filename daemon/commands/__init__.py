@@ -1,0 +1,1 @@
+"""What people type: one module per noun. What is heavy is imported inside functions, so that it is quick."""

@@ -1,0 +1,89 @@
+"""Handing a prompt to a running daemon, and what came of it: its jobs, and with `--wait` their pictures."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import typer
+
+from daemon.client import Client, NotRunning, Refused
+from daemon.commands import waiting
+from daemon.commands.submit import refuse
+from daemon.commands.terms import INTERRUPTED, MISTYPED, NOT_RUNNING, REFUSED, fail, print_json
+from daemon.events.types import JobAccepted
+from daemon.faults import Fault
+from daemon.settings import Home
+
+POSTED = 2**18
+"""Bytes that the daemon takes by post; a larger file goes through the inbox."""
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """The jobs that came of what was handed in."""
+
+    after: int
+    """A position of the log before the first of them."""
+    jobs: list[JobAccepted]
+
+    @property
+    def frames(self) -> list[int]:
+        """All their pictures."""
+        return [job.first_frame + index for job in self.jobs for index in range(len(job.seeds))]
+
+
+def hand_in(daemon: Client, content: bytes, suffix: str, drop: Callable[[bytes, str], Path]) -> Taken:
+    """Post one prompt; drop everything else into the inbox. Ends the command where it is refused."""
+    after: int = daemon.get("/api/health")["position"]
+    if suffix != ".json" or len(content) > POSTED:
+        return _taken_from(daemon, after, drop(content, suffix).name)
+    try:
+        number = daemon.post("/api/jobs", msgspec.Raw(content))["job"]
+    except Refused as refusal:
+        if "faults" not in refusal.answer:
+            raise
+        refuse(msgspec.convert(refusal.answer["faults"], list[Fault]))
+    told = (message for message in daemon.follow(after) if message["type"] == "JobAccepted")
+    accepted = (msgspec.convert(message["data"], JobAccepted) for message in told)
+    return Taken(after, [next(job for job in accepted if job.job == number)])
+
+
+def _taken_from(daemon: Client, after: int, name: str) -> Taken:
+    """What the log says of a dropped file."""
+    for message in daemon.follow(after):
+        if message["data"].get("source", {}).get("name") != name:
+            continue
+        if message["type"] == "JobRejected":
+            refuse(msgspec.convert(message["data"]["faults"], list[Fault]))
+        if message["type"] == "JobDuplicate":
+            fail(f"this is job {message['data']['job']} already", MISTYPED)
+        return Taken(after, [msgspec.convert(message["data"], JobAccepted)])
+    raise AssertionError("following ends only by an error")
+
+
+def report(daemon: Client, home: Home, taken: Taken, wait: bool, as_json: bool) -> None:
+    """Say which jobs there are now, and wait for their pictures if that is wished."""
+    jobs = [job.job for job in taken.jobs]
+    paused_by = daemon.get("/api/status")["paused_by"]
+    if not as_json:
+        for job in taken.jobs:
+            print(f"job {job.job}", flush=True)
+        if paused_by is not None:
+            typer.echo(f"the queue is paused by {paused_by}: safelight resume lets it go on", err=True)
+    if not wait:
+        if as_json:
+            print_json({"jobs": jobs, "frames": taken.frames})
+        return
+    named = f"job {jobs[0]}" if len(jobs) == 1 else f"jobs {jobs[0]} to {jobs[-1]}"
+    try:
+        ended = waiting.until_ended(daemon, home, taken.after, taken.frames, quiet=as_json)
+    except KeyboardInterrupt:
+        typer.echo(f"\n{named} goes on; to end it: safelight cancel {jobs[0]}", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    except NotRunning as error:
+        fail(f"{error}; {named} goes on when it is started again", NOT_RUNNING)
+    if as_json:
+        answer: dict[str, Any] = {"jobs": jobs, "frames": ended}
+        print_json(answer)
+    if any(frame.status != "done" for frame in ended):
+        raise typer.Exit(REFUSED)
