@@ -4,12 +4,20 @@ The map. A prompt file dropped into the inbox becomes a job, a job's frames are 
 by a device's child process, every fact is an event in an append-only log, and everything else (the
 queue, the tables, the page) is a fold of that log.
 
+  entry         where the command begins
   __main__      the command line: reads settings once
+  commands/     terms: options and exit codes · submit, handing_in, waiting: a prompt on its way ·
+                status, overview: how things stand · queue: cancel, pause, resume, prioritise ·
+                doctor, with findings, house, machine, weights: what is wrong, and what to do
   app           composition root: makes every part, starts every task; nesting is shutdown order
   settings      what a person may choose, and the folders of a home
   prompts       what a prompt file may hold; `parse` answers a Prompt or its faults          PURE
   faults        what is wrong with a JSON text, in words and places                          PURE
   locate        where things stand in a JSON text                                            PURE
+  png           PNG as chunks: texts in, texts out                                           PURE
+  parameters    A1111's text: written for our pictures, read from anyone's                   PURE
+  workflow      ComfyUI's graph in API format → the keys of a prompt                         PURE
+  reprints      a finished picture, or a workflow → the prompt that makes it again           PURE
   inbox         files dropped in a folder → jobs; the task
   drops         one dropped file at a time: look, claim, file away
   files         whole files or none, fsynced where it matters
@@ -34,6 +42,7 @@ queue, the tables, the page) is a fold of that log.
   gpu/          in the daemon: plan (which frame next, PURE) · wire (the messages, PURE) ·
                 process (a child and its pipes) · device (one task per device) ·
                 making (one frame's making) · recovery (frames whose maker is gone);
+                probe (what torch sees, for the doctor);
                 in the child only: child · orders · work · sdxl · denoise · previews · demo
 
 Start with `events/types`, then `app`.

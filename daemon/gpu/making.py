@@ -14,7 +14,7 @@ from typing import Literal
 import anyio
 from anyio import to_thread
 
-from daemon import pictures
+from daemon import pictures, png, reprints
 from daemon.events.log import Log
 from daemon.events.types import (
     Event,
@@ -170,8 +170,10 @@ class Making:
 
     async def _write_final(self, reply: wire.Final) -> None:
         path = pictures.final_name(self._preview)
+        recipe = self._recipe(reply)
+        data = png.with_texts(reply.data, reprints.texts(recipe))
         try:
-            await to_thread.run_sync(_write, self._home.root / path, reply.data, True)
+            await to_thread.run_sync(_write, self._home.root / path, data, True)
         except OSError as error:
             await self._append(self._failed("disk", f"the picture could not be written: {error}"))
             return
@@ -180,13 +182,13 @@ class Making:
                 frame=self._frame.id,
                 job=self._frame.job,
                 path=path,
-                bytes=len(reply.data),
+                bytes=len(data),
                 width=reply.width,
                 height=reply.height,
-                sha256=hashlib.sha256(reply.data).hexdigest(),
+                sha256=hashlib.sha256(data).hexdigest(),
                 pixels_sha256=reply.pixels_sha256,
                 seconds=round(time.monotonic() - self._began, 3),
-                recipe=self._recipe(reply),
+                recipe=recipe,
             )
         )
 

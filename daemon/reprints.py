@@ -1,0 +1,146 @@
+"""A finished picture, or the workflow of one → the prompt that makes it again.  PURE
+
+Read in this order: Safelight's own parameters, A1111's text, ComfyUI's graph. What was found is judged as
+a prompt file is; a key that does not pass is left out and named, so that nothing is lost in silence.
+"""
+
+import json
+import re
+from typing import Any
+
+import msgspec
+
+from daemon import parameters, png, workflow
+from daemon.events.types import Recipe
+from daemon.faults import Fault
+from daemon.parameters import Carried
+from daemon.prompts import Prompt, parse
+from daemon.settings import VERSION
+
+KEYWORD = "safelight"
+_NOTES = 50
+"""Lines of what is not carried over; a graph of thousands of nodes is cut there, and says so."""
+_LONG = 300
+_SYNTAX = {
+    "attention weights": re.compile(r"\([^()\n]{1,200}:\s*\d*\.?\d+\s*\)"),
+    "an embedding": re.compile(r"embedding:[\w.-]{1,100}"),
+}
+
+
+class Reprint(msgspec.Struct, frozen=True, kw_only=True):
+    """A prompt that was read from a picture."""
+
+    prompt: Prompt
+    not_carried: list[str]
+    """What the picture was made with and this prompt cannot say, in words."""
+
+
+def texts(recipe: Recipe) -> list[png.Chunk]:
+    """What a finished picture carries: its recipe as JSON, and A1111's text for other programs."""
+    own = msgspec.json.encode({"version": VERSION, "recipe": recipe}).decode()
+    return [png.international(KEYWORD, own), png.text("parameters", parameters.write(recipe))]
+
+
+def of_picture(data: bytes, model: str) -> Reprint | list[Fault]:
+    """The prompt of a PNG, or why it has none. `model` is the checkpoint where the picture names none."""
+    try:
+        found = png.texts(data)
+        carried = _carried(found)
+    except png.BadPicture as error:
+        return _fault(f"the picture cannot be read: {error}", "Save it again, or write a prompt file.")
+    except workflow.Unreadable as error:
+        return _unreadable(error)
+    if carried is None:
+        return _fault(
+            "the picture carries no parameters",
+            "Pictures by Safelight, A1111 and ComfyUI do, unless a program or a site took them out.",
+        )
+    return _judged(carried, model)
+
+
+def of_workflow(graph: dict[str, Any], model: str) -> Reprint | list[Fault]:
+    """The prompt of a ComfyUI graph in API format, or why it has none."""
+    try:
+        return _judged(_with_syntax(workflow.read(graph)), model)
+    except workflow.Unreadable as error:
+        return _unreadable(error)
+
+
+def _carried(found: dict[str, str]) -> Carried | None:
+    if (own := _object(found.get(KEYWORD, ""))) is not None and isinstance(own.get("recipe"), dict):
+        prompt = own["recipe"].get("prompt")
+        if isinstance(prompt, dict) and all(_is_shallow(value) for value in prompt.values()):
+            return Carried(keys=dict(prompt))
+    if found.get("parameters", "").strip():
+        return _with_syntax(parameters.read(found["parameters"]))
+    graph = _object(found.get("prompt", ""))
+    if graph is not None and workflow.is_workflow(graph):
+        return _with_syntax(workflow.read(graph))
+    return None
+
+
+def _is_shallow(value: object, depth: int = 5) -> bool:
+    """Nothing in a prompt is nested deeper; a stranger's text may be, to exhaust a reader."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    return not isinstance(value, list) or (depth > 0 and all(_is_shallow(item, depth - 1) for item in value))
+
+
+def _with_syntax(carried: Carried) -> Carried:
+    """Name what those programs read as more than words, and we do not."""
+    for key in ("prompt", "negative_prompt"):
+        words = carried.keys.get(key, "")
+        for name, pattern in _SYNTAX.items():
+            if found := pattern.search(words):
+                carried.rest.append(f"{name} in the {key.replace('_', ' ')}, as in {found[0]}: read as words")
+    return carried
+
+
+def _judged(carried: Carried, model: str) -> Reprint | list[Fault]:
+    """As a prompt file is, but for keys that do not pass: they are left out, one by one, and named."""
+    keys = {key: value for key, value in carried.keys.items() if value is not None}
+    rest = list(carried.rest)
+    while True:
+        verdict = parse(json.dumps(keys).encode(), model)
+        if isinstance(verdict, Prompt):
+            return Reprint(prompt=verdict, not_carried=_brief(rest))
+        wrong = {_key(fault.path): fault for fault in verdict if _key(fault.path) in keys}
+        wrong.pop("prompt", None)
+        if not wrong:
+            return verdict
+        for key, fault in wrong.items():
+            rest.append(f"{key}: {_shown(keys.pop(key))} ({fault.message})")
+
+
+def _key(path: str) -> str:
+    """The key that a JSON path is about: `$.loras[0].name` → `loras`."""
+    return path.removeprefix("$.").split(".")[0].split("[")[0]
+
+
+def _brief(rest: list[str]) -> list[str]:
+    cut = [line if len(line) <= _LONG else f"{line[: _LONG - 1]}…" for line in rest]
+    return cut if len(cut) <= _NOTES else [*cut[:_NOTES], f"and {len(cut) - _NOTES} more"]
+
+
+def _shown(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _object(text: str) -> dict[str, Any] | None:
+    """A JSON object, or None."""
+    try:
+        value = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _unreadable(error: workflow.Unreadable) -> list[Fault]:
+    return _fault(
+        f"the ComfyUI workflow cannot be made a prompt: {error}",
+        "Only the shape of ComfyUI's default text-to-image workflow can.",
+    )
+
+
+def _fault(message: str, suggestion: str) -> list[Fault]:
+    return [Fault(path="$", line=1, column=1, excerpt="", message=message, suggestion=suggestion)]
