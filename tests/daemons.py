@@ -88,6 +88,16 @@ class Daemon:
             lambda message: message["type"] == kind and fields.items() <= message["data"].items(), after
         )
 
+    def wait_for_types(self, kind: str, up_to: int) -> list[Message]:
+        """All events of this type up to a position."""
+        events = []
+        for message in self.stream():
+            if message.get("type") == kind:
+                events.append(message)
+            if message.get("seq") == up_to:
+                break
+        return events
+
     def post(self, path: str, body: object) -> httpx.Response:
         """POST some JSON."""
         return httpx.post(f"{self.url}{path}", json=body, timeout=TIMEOUT)

@@ -19,6 +19,7 @@ PROBE_PATIENCE = 120.0
 """Seconds for importing torch from a cold disk."""
 MEMORY_FOR_SDXL = 8 * GIB
 """SDXL's weights are 7 GB in half precision, and pass through main memory on their way to a GPU."""
+USUAL_PORT = Settings(home=Home(Path())).port
 DISK_LOW = 2 * GIB
 DISK_OUT = GIB // 5
 PYTHON = (3, 11)
@@ -110,22 +111,21 @@ def disk(home: Home) -> Iterator[Finding]:
 
 def port(ours: int | None) -> Iterator[Finding]:
     """Whether the usual port is free; `ours` is the port of the running daemon."""
-    usual = Settings.__struct_defaults__[1]
     if ours is not None:
         yield good("port", f"{ours}, this home's daemon")
         return
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tried:
         tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            tried.bind(("127.0.0.1", usual))
+            tried.bind(("127.0.0.1", USUAL_PORT))
         except OSError as error:
             yield note(
                 "port",
-                f"{usual} is {_whose(usual)} ({error.strerror})",
+                f"{USUAL_PORT} is {_whose(USUAL_PORT)} ({error.strerror})",
                 "choose another: safelight up --port",
             )
         else:
-            yield good("port", f"{usual} is free")
+            yield good("port", f"{USUAL_PORT} is free")
 
 
 def _whose(port: int) -> str:

@@ -1,0 +1,47 @@
+"""A daemon that a module's stories share, and the command as a person types it."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from daemon.settings import Home
+from tests.daemons import TIMEOUT, Daemon
+
+SAFELIGHT = Path(sys.executable).with_name("safelight")
+
+Typed = subprocess.CompletedProcess[str]
+Type = Callable[..., Typed]
+
+
+def typed(home: Home, *words: str, stdin: str = "") -> Typed:
+    """`safelight …` on a home, to its end."""
+    command = [str(SAFELIGHT), *words, "--home", str(home.root)]
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory, demo_checkpoint: Path) -> Iterator[Daemon]:
+    """One daemon for the module: its stories look at jobs of their own."""
+    home = Home(tmp_path_factory.mktemp("shared") / "home")
+    home.checkpoints.mkdir(parents=True)
+    home.inbox.mkdir()
+    (home.checkpoints / "demo").symlink_to(demo_checkpoint)
+    with Daemon(home) as running:
+        yield running
+
+
+@pytest.fixture
+def safelight(daemon: Daemon) -> Type:
+    """Type a command for the shared daemon's home."""
+    return lambda *words, stdin="": typed(daemon.home, *words, stdin=stdin)
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path) -> Home:
+    """A home on which no daemon runs."""
+    home = Home(tmp_path / "home")
+    home.inbox.mkdir(parents=True)
+    return home

@@ -1,0 +1,76 @@
+"""The command itself: quick, quiet when it is interrupted, and known to the shell."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from daemon.settings import VERSION
+
+SAFELIGHT = str(Path(sys.executable).with_name("safelight"))
+
+
+def test_it_says_its_version_and_its_commands() -> None:
+    """And the exit codes of a command."""
+    told = subprocess.run([SAFELIGHT, "--version"], capture_output=True, text=True, check=True)
+    assert told.stdout == f"safelight {VERSION}\n"
+    listed = subprocess.run([SAFELIGHT, "--help"], capture_output=True, text=True, check=True).stdout
+    for name in ("up", "demo", "submit", "status", "cancel", "pause", "resume", "prioritise", "doctor"):
+        assert f" {name} " in listed
+    helped = subprocess.run([SAFELIGHT, "pause", "--help"], capture_output=True, text=True, check=True).stdout
+    assert "3 no daemon runs" in " ".join(helped.split())
+
+
+def test_light_commands_load_nothing_heavy() -> None:
+    """The daemon's own parts take a second to import, and no command but `up` has a use for them."""
+    asked = "import sys, daemon.__main__; print(*sys.modules)"
+    told = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    loaded = set(told.stdout.split())
+    assert "typer" in loaded
+    assert not loaded & {"duckdb", "starlette", "anyio", "uvicorn", "httpx", "watchfiles", "torch", "rich"}
+
+
+@pytest.mark.parametrize("command", [["status"], ["submit", "a fox"], ["up", "--port", "0"]])
+def test_ctrl_c_at_once_ends_without_a_word(command: list[str], tmp_path: Path) -> None:
+    """Whenever it comes once Python has begun to read us in, nobody is shown a traceback."""
+    for after in (0.0, 0.05, 0.1, 0.4):
+        process = subprocess.Popen(
+            [SAFELIGHT, *command, "--home", tmp_path / "home"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        maps = Path(f"/proc/{process.pid}/maps")
+        while process.poll() is None and "msgspec" not in maps.read_text():
+            time.sleep(0.001)  # the first of our imports that can be seen from outside
+        time.sleep(after)  # the moment is the point here: there is nothing to wait for
+        process.send_signal(signal.SIGINT)
+        output, said = process.communicate(timeout=60)
+        assert "Traceback" not in output + said, (after, said)
+        assert "KeyboardInterrupt" not in output + said, (after, said)
+
+
+def test_completion_is_installed_and_bash_completes(tmp_path: Path) -> None:
+    """In a home of its own, for the shell that it is typed in."""
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("there is no bash on the PATH")
+    path = f"{Path(SAFELIGHT).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "HOME": str(tmp_path), "PATH": path}
+
+    def type_in_bash(line: str) -> str:
+        command = [bash, "-c", f"{line}; true"]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+
+    assert "completion installed" in type_in_bash("safelight --install-completion")
+    assert "safelight" in (tmp_path / ".bashrc").read_text()
+    completed = type_in_bash(
+        "source ~/.bashrc; COMP_WORDS=(safelight sta); COMP_CWORD=1; "
+        "_safelight_completion safelight sta safelight; echo ${COMPREPLY[@]}"
+    )
+    assert completed == "status\n"
