@@ -23,8 +23,7 @@ from daemon.prompts import Priority
 from daemon.settings import VERSION, Settings
 
 FAILURES_SHOWN = 5
-_LOOKED_AT = 1000
-"""Ended frames among which the last failures are looked for."""
+"""Of the ended frames that are in memory."""
 
 
 class Priorities(msgspec.Struct, forbid_unknown_fields=True):
@@ -63,8 +62,8 @@ class Control:
     async def _status(self, request: Request) -> Response:
         """All that `safelight status` shows, as of one position."""
         state = self._log.state
-        newest = (state.frames.get(number) for number in range(state.next_frame - 1, 0, -1))
-        failed = (frame for frame in islice(newest, _LOOKED_AT) if frame and frame.status == "failed")
+        newest = (state.frames[number] for number in sorted(state.frames, reverse=True))
+        failed = (frame for frame in newest if frame.status == "failed")
         return json(
             {
                 "position": self._log.position,

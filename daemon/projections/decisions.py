@@ -25,8 +25,7 @@ from daemon.events.types import (
 )
 from daemon.faults import Fault
 from daemon.projections.frames import BEING_MADE, ENDED, Status
-from daemon.projections.jobs import Job
-from daemon.projections.laws import Refused, Unknown
+from daemon.projections.laws import Refused
 from daemon.projections.state import State
 from daemon.prompts import Prompt
 
@@ -46,8 +45,9 @@ _WHY_DELETED: dict[Status, Literal["replaced", "cancelled", "failed", "interrupt
 
 def accept(state: State, prompt: Prompt, source: Source, drawn_seed: int) -> Sequence[Event]:
     """Queue the job, unless this very drop became one before. `drawn_seed` is for prompts without one."""
-    if earlier := state.claims.get(source.claim):
-        return [JobDuplicate(job=earlier, source=source)]
+    earlier = state.claims.get(source.claim)
+    if earlier is not None and earlier.job:
+        return [JobDuplicate(job=earlier.job, source=source)]
     first = drawn_seed if prompt.seed is None else prompt.seed
     seeds = [(first + index) % 2**53 for index in range(prompt.count)]
     return [
@@ -55,6 +55,11 @@ def accept(state: State, prompt: Prompt, source: Source, drawn_seed: int) -> Seq
             job=state.next_job, first_frame=state.next_frame, seeds=seeds, prompt=prompt, source=source
         )
     ]
+
+
+def accept_once(state: State, prompt: Prompt, source: Source, drawn_seed: int) -> Sequence[Event]:
+    """Queue the job; nothing if its claim is settled, since then the first answer stands."""
+    return [] if source.claim in state.claims else accept(state, prompt, source, drawn_seed)
 
 
 def reject(state: State, faults: list[Fault], source: Source) -> Sequence[Event]:
@@ -98,13 +103,13 @@ def resume(state: State, by: str) -> Sequence[Event]:
 
 def reprioritise(state: State, job: int, priority: int, by: str) -> Sequence[Event]:
     """Have what is left of a job wait by another priority. Raises `Refused` if nothing is left of it."""
-    it = _going_on(state, job)
+    it = state.job(job)
     return [] if it.priority == priority else [JobReprioritised(job=job, priority=priority, by=by)]
 
 
 def cancel_job(state: State, job: int, by: str) -> Sequence[Event]:
     """Ask for the end of all frames that a job has left. Raises `Refused` if it has none."""
-    it = _going_on(state, job)
+    it = state.job(job)
     return _cancel_each(state, range(it.first_frame, it.first_frame + it.count), by)
 
 
@@ -122,23 +127,12 @@ def _cancel_each(
     return [event for frame in left for event in cancel(state, frame.id, by, frame.step)]
 
 
-def _going_on(state: State, job: int) -> Job:
-    it = state.jobs.get(job)
-    if it is None and not 0 < job < state.next_job:
-        raise Unknown(f"there is no job {job}")
-    if it is None or it.left == 0:
-        raise Refused(f"job {job} has ended already")
-    return it
-
-
 def cancel(state: State, frame: int, by: str, step: int) -> Sequence[Event]:
     """Ask for the frame's end; one that no device has is over at once. Asking twice changes nothing.
 
     Raises `Refused` if there is no such frame or it has ended.
     """
-    it = state.frames.get(frame)
-    if it is None:
-        raise Unknown(f"there is no frame {frame}")
+    it = state.frame(frame)
     if it.status in ENDED:
         raise Refused(f"frame {frame} is {it.status} already")
     if it.status == "stopping":
