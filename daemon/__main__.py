@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
-from daemon import app, samples
+from daemon import app, samples, schema
 from daemon.events.codec import UnknownEvent
 from daemon.events.log import LogFailed
 from daemon.events.opening import HistoryDamaged, HomeInUse
@@ -64,6 +64,12 @@ def demo(
     settings = Settings(home=_home(home), host=host, port=port, device=device, until_idle=until_idle)
     samples.drop(settings.home)
     _run(settings)
+
+
+@cli.command(name="schema")
+def print_schema() -> None:
+    """Print the JSON Schema of prompt files."""
+    typer.echo(schema.text(), nl=False)
 
 
 def _home(path: Path) -> Home:

@@ -1,31 +1,40 @@
-"""One dropped file at a time: look at it, claim it, file it away. Plain synchronous file work.
+"""One drop at a time: claim it, file it away. Plain synchronous file work.
 
-A file is looked at, and claimed the moment that it parses; one that does not parse gets `QUIET` seconds
-after its last write first, since it may still be being written. Claiming renames it into `.claimed/`
-in a folder whose name says which drop it is, so that what a crash leaves there can be finished.
+Claiming renames the file into `.claimed/`, into a folder whose name says which drop it is, so that what a
+crash leaves there can be finished. Until the log knows a drop's fate it stays there; then it goes to
+`done/` or, with what is wrong beside it, to `rejected/`.
 """
 
 import errno
 import hashlib
 import logging
 import os
-import time
+import stat
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
+from daemon import leases
+from daemon.arrivals import (
+    CLAIMED,
+    Arrival,
+    Mark,
+    Verdict,
+    Waiting,
+    limit_of,
+    mark_of,
+    opened,
+    shown,
+    verdict_of,
+)
 from daemon.events.types import Source
-from daemon.faults import Fault
 from daemon.files import write_whole
-from daemon.prompts import MAX_BYTES, Prompt, parse
+from daemon.mounts import check_moves
 from daemon.settings import Home
+from daemon.sheets import Sheet
 
-QUIET = 2.0
-"""Seconds without a write after which a file that does not parse is taken as finished."""
-
-_LOOKS = 3
-"""Tries to read a file that changes meanwhile; then it waits for the next scan."""
 _NAME_BYTES = 255
 """Longest name that Linux and macOS file systems take."""
 _REPORT_ROOM = _NAME_BYTES - len(".error.json") - 40
@@ -41,48 +50,85 @@ class Drop(msgspec.Struct, frozen=True, kw_only=True):
     """Where it lies in `.claimed/`."""
     name: str
     """As it was dropped."""
+    mark: Mark
     source: Source
-    verdict: Prompt | list[Fault]
-
-
-class _Look(msgspec.Struct, frozen=True):
-    """A file as it was read."""
-
-    data: bytes
-    mark: tuple[int, int, int]
-    """Inode, size and time of the last write in nanoseconds: it changed if the file did."""
-
-    @property
-    def age(self) -> float:
-        """Seconds since the last write."""
-        return time.time() - self.mark[2] / 1e9
+    verdict: Verdict
 
 
 def claimed(home: Home) -> Path:
     """The folder of drops between claim and end."""
-    return home.inbox / ".claimed"
+    return home.inbox / CLAIMED
 
 
-def claim_ready(home: Home, model: str, limit: int) -> tuple[list[Drop], int]:
-    """Claim up to `limit` files that are ready; answers them and how many had to be left in the inbox.
+def prepare(home: Home) -> None:
+    """Have the folders that a drop goes through. Raises OSError if files cannot be moved between them."""
+    folders = (claimed(home), home.done, home.rejected)
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+    check_moves(home.inbox, list(folders))
 
-    `model` is the checkpoint of prompts that name none.
+
+def claim_all(arrivals: Iterable[Arrival], home: Home, model: str) -> tuple[list[Drop], list[Waiting]]:
+    """Claim files that were found ready; answers those that could not be, each with its reason, beside them.
+
+    One that is not ready any more is in neither: it is forgotten, for a fresh look.
     """
-    drops: list[Drop] = []
-    waiting = 0
-    for path in _candidates(home.inbox):
-        if len(drops) == limit:
-            break
+    drops, refused = [], []
+    for arrival in arrivals:
         try:
-            drop = _claim(path, home, model)
+            drop = claim(arrival, home, model)
+        except FileNotFoundError:  # someone took it away again
+            arrival.forget()
         except OSError as error:
-            logger.warning("%s stays in the inbox: %s", shown(path.name), error)
-            drop = None
-        if drop is None:
-            waiting += 1
+            refused.append(Waiting(shown(arrival.name), f"cannot be taken: {error.strerror}", trouble=True))
         else:
-            drops.append(drop)
-    return drops, waiting
+            if drop is None:
+                arrival.forget()
+            else:
+                drops.append(drop)
+    return drops, refused
+
+
+def finish_all(drops: Iterable[Drop], home: Home) -> tuple[list[Drop], str | None]:
+    """File drops away; answers those that could not be, and the last reason. They are to be tried again."""
+    unfiled, reason = [], None
+    for drop in drops:
+        try:
+            finish(drop, home)
+        except OSError as error:
+            if not os.path.lexists(drop.path):
+                logger.warning("%s was taken away from %s by someone", drop.source.name, drop.path.parent)
+                continue
+            with suppress(OSError):  # done/ or rejected/ may be gone
+                prepare(home)
+            unfiled.append(drop)
+            reason = f"cannot be moved on: {error.strerror}"
+    return unfiled, reason
+
+
+def claim(arrival: Arrival, home: Home, model: str) -> Drop | None:
+    """Claim a file that was found ready; None if it is not any more and has to be looked at again.
+
+    `model` is the checkpoint of prompts that name none. Raises OSError with the file where it was.
+    """
+    path = home.inbox / arrival.name
+    if not stat.S_ISREG(arrival.mode):
+        return _grip(path, arrival.mark, b"", verdict_of(arrival.name, arrival.mode, b"", model), home)
+    with opened(path) as descriptor:
+        if mark_of(os.fstat(descriptor)) != arrival.mark:
+            return None
+        written_to = leases.written_to(descriptor)
+        data = os.pread(descriptor, arrival.form.limit + 1, 0)
+        verdict = arrival.verdict if data == arrival.data else None
+        verdict = verdict or verdict_of(arrival.name, arrival.mode, data, model)
+        # What was closed when it was found ready and is open now has a new writer; the rest was waited for.
+        if (written_to and not arrival.written_to) or isinstance(verdict, Sheet) is not (arrival.jobs > 0):
+            return None
+        drop = _grip(path, arrival.mark, data, verdict, home)
+        if drop is not None and written_to is False and not leases.undisturbed(descriptor):
+            let_go(drop, home)
+            return None
+        return drop
 
 
 def left_claimed(home: Home, model: str) -> list[Drop]:
@@ -90,10 +136,7 @@ def left_claimed(home: Home, model: str) -> list[Drop]:
     drops = []
     for folder in sorted(claimed(home).iterdir()):
         try:
-            for path in folder.iterdir():
-                data = _look(path).data
-                source = _source(path.name, data, folder.name)
-                drops.append(Drop(path=path, name=path.name, source=source, verdict=parse(data, model)))
+            drops += [_left(path, model) for path in folder.iterdir()]
         except OSError as error:
             logger.warning("%s stays claimed: %s", shown(folder.name), error)
         else:
@@ -103,86 +146,66 @@ def left_claimed(home: Home, model: str) -> list[Drop]:
 
 def finish(drop: Drop, home: Home) -> None:
     """File a drop away once the log knows its fate: in `done/`, or in `rejected/` with its faults."""
-    if isinstance(drop.verdict, Prompt):
+    if mark_of(drop.path.lstat()) != drop.mark:
+        logger.warning("%s was written to after it was taken; what came later was not read", drop.source.name)
+    if isinstance(drop.verdict, Sheet):
         drop.path.rename(_free(home.done, drop.name))
-        _forget_if_empty(drop.path.parent)
-        return
-    target = _free(home.rejected, drop.name)
-    report = msgspec.json.encode({"file": drop.source.name, "faults": drop.verdict})
-    beside = target.with_name(_report_name(target.name, drop.source.claim))
-    write_whole(beside, msgspec.json.format(report, indent=2) + b"\n", durable=False)
-    drop.path.rename(target)
+    else:
+        target = _free(home.rejected, drop.name)
+        report = msgspec.json.encode({"file": drop.source.name, "faults": drop.verdict})
+        beside = target.with_name(_report_name(target.name, drop.source.claim))
+        write_whole(beside, msgspec.json.format(report, indent=2) + b"\n", durable=False)
+        drop.path.rename(target)
     _forget_if_empty(drop.path.parent)
 
 
-def shown(name: str) -> str:
-    r"""A file's name for people and the log: bytes that are no UTF-8 as `\xNN`."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
-
-
-def _candidates(folder: Path) -> list[Path]:
-    """Regular files that could be prompts, oldest first; hidden, temporary and foreign names stay."""
-    with os.scandir(folder) as found:
-        entries = [
-            (_written(entry), entry.name)
-            for entry in found
-            if entry.name.endswith(".json")
-            and not entry.name.startswith((".", "~"))
-            and entry.is_file(follow_symlinks=False)
-        ]
-    return [folder / name for _, name in sorted(entries)]
-
-
-def _written(entry: os.DirEntry[str]) -> int:
-    """Time of the last write; 0 for a file that is gone again, which the claim will find out."""
+def _grip(path: Path, mark: Mark, data: bytes, verdict: Verdict, home: Home) -> Drop | None:
+    """Rename it into `.claimed/`; None, with the file back, if it is another one by then."""
+    identity = _identity(path.name, mark, data, verdict)
+    folder = claimed(home) / identity
     try:
-        return entry.stat(follow_symlinks=False).st_mtime_ns
-    except FileNotFoundError:
-        return 0
-
-
-def _claim(path: Path, home: Home, model: str) -> Drop | None:
-    look = _look(path)
-    verdict = parse(look.data, model)
-    if (
-        isinstance(verdict, list) and abs(look.age) < QUIET
-    ):  # a time in the future is a wrong clock, not a writer
+        folder.mkdir(parents=True)
+    except FileExistsError as error:
+        # Not over the other: both are drops, and one of them will be named a duplicate.
+        raise OSError(errno.EEXIST, "an equal drop is being taken") from error
+    target = folder / path.name
+    try:
+        path.rename(target)
+    except OSError:
+        folder.rmdir()
+        raise
+    source = _source(path.name, data, identity)
+    drop = Drop(path=target, name=path.name, mark=mark, source=source, verdict=verdict)
+    if mark_of(target.lstat()) != mark:
+        let_go(drop, home)
         return None
-    source = _source(path.name, look.data, _identity(path.name, look))
-    target = claimed(home) / source.claim / path.name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    path.rename(target)
-    if _mark(target.lstat()) != look.mark:
-        # Written or swapped between our look and our grip: back it goes, for a fresh look.
-        # Not over a file that took its name meanwhile.
-        target.rename(_free(path.parent, path.name))
-        _forget_if_empty(target.parent)
-        return None
-    return Drop(path=target, name=path.name, source=source, verdict=verdict)
+    return drop
 
 
-def _mark(status: os.stat_result) -> tuple[int, int, int]:
-    return status.st_ino, status.st_size, status.st_mtime_ns
+def let_go(drop: Drop, home: Home) -> None:
+    """Put a claimed file back for a fresh look, not over one that took its name meanwhile."""
+    drop.path.rename(_free(home.inbox, drop.name))
+    _forget_if_empty(drop.path.parent)
 
 
-def _look(path: Path) -> _Look:
-    """Read a file, neither following a link nor blocking on a pipe; again if it changes meanwhile."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
-        for _ in range(_LOOKS):
-            before = _mark(os.fstat(descriptor))
-            file.seek(0)
-            data = file.read(MAX_BYTES + 1)
-            if _mark(os.fstat(descriptor)) == before:
-                return _Look(data, before)
-    raise OSError(errno.EBUSY, "is being written")
+def _left(path: Path, model: str) -> Drop:
+    status = path.lstat()
+    data = b""
+    if stat.S_ISREG(status.st_mode):
+        with opened(path) as descriptor:
+            data = os.pread(descriptor, limit_of(path.name) + 1, 0)
+    verdict = verdict_of(path.name, stat.S_IFMT(status.st_mode), data, model)
+    source = _source(path.name, data, path.parent.name)
+    return Drop(path=path, name=path.name, mark=mark_of(status), source=source, verdict=verdict)
 
 
-def _identity(name: str, look: _Look) -> str:
-    """Names the drop: this content, under this name, written at this moment."""
-    digest = hashlib.sha256(look.data)
+def _identity(name: str, mark: Mark, data: bytes, verdict: Verdict) -> str:
+    """Names the drop: by its key, or as this content, under this name, written at this moment."""
+    if isinstance(verdict, Sheet) and verdict.claim is not None:
+        return verdict.claim
+    digest = hashlib.sha256(data)
     digest.update(os.fsencode(name))
-    digest.update(look.mark[2].to_bytes(16, "little", signed=True))
+    digest.update(mark[2].to_bytes(16, "little", signed=True))
     return digest.hexdigest()[:16]
 
 

@@ -42,7 +42,9 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
     """Of the bytes as they came, in hexadecimal."""
     claim: str
-    """Names this one drop: the same claim is never accepted twice."""
+    """Names this one job of this one drop: the same claim is never accepted twice."""
+    index: int = 0
+    """Place of the job in its file, from 0."""
 
 
 class JobAccepted(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,7 +70,7 @@ class JobDuplicate(msgspec.Struct, frozen=True, kw_only=True):
     """A drop that was taken before came again; nothing was queued."""
 
     job: int
-    """The job that the drop repeats."""
+    """The job that the drop repeats; of a file of several jobs, the first."""
     source: Source
 
 

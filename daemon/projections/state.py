@@ -119,6 +119,10 @@ class State:
         self.next_job = event.job + 1
         self.next_frame = event.first_frame + len(event.seeds)
 
+    def job_of(self, claim: str) -> int | None:
+        """The job that a claim became, 0 for a rejected drop, None for one that was never dealt with."""
+        return self.claims.get(claim)
+
     def take_changes(self) -> Changes:
         """The rows that changed since the last call, as they are now."""
         changes: Changes = {
