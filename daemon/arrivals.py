@@ -171,9 +171,9 @@ class Arrivals:
         arrival.why = _waits_for(arrival, now)
 
     def _read(self, arrival: Arrival) -> None:
-        with opened(self._folder / arrival.name) as descriptor:
+        with opened(f"{self._folder}/{arrival.name}") as descriptor:
             arrival.written_to = leases.written_to(descriptor)
-            arrival.data = os.pread(descriptor, arrival.form.limit + 1, 0)
+            arrival.data = read_at_most(descriptor, arrival.form.limit, arrival.mark)
             if mark_of(os.fstat(descriptor)) != arrival.mark:
                 arrival.written_to = True
         verdict = arrival.verdict = arrival.form.read(arrival.data, self._model)
@@ -215,7 +215,7 @@ def _scan(folder: Path, now: float) -> tuple[list[Arrival], int]:
     found, ignored = [], 0
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith((".", "~")) or _ending(entry.name) not in FORMS:
+            if not is_taken(entry.name):
                 ignored += entry.name != CLAIMED
                 continue
             try:
@@ -243,6 +243,11 @@ def mark_of(status: os.stat_result) -> Mark:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
+def is_taken(name: str) -> bool:
+    """Whether the inbox takes files of this name."""
+    return not name.startswith((".", "~")) and _ending(name) in FORMS
+
+
 def limit_of(name: str) -> int:
     """Bytes that a file of this name may have."""
     return FORMS[_ending(name)].limit
@@ -256,13 +261,18 @@ def verdict_of(name: str, mode: int, data: bytes, model: str) -> Verdict:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[int]:
+def opened(path: str) -> Iterator[int]:
     """A descriptor of a regular file, neither following a link nor blocking on a pipe. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY)
     try:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def read_at_most(descriptor: int, limit: int, mark: Mark) -> bytes:
+    """The file's first `limit` bytes and one more, without room for more than its mark says it has."""
+    return os.pread(descriptor, min(limit, mark[1]) + 1, 0)
 
 
 def shown(name: str) -> str:

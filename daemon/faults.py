@@ -6,6 +6,7 @@ whatever a file of a mebibyte holds, the first `MOST` faults are told and the re
 
 import json
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain, islice
 from typing import Any
@@ -43,7 +44,7 @@ def text_of(data: bytes, limit: int) -> str | Fault:
     if len(data) > limit:
         return whole_fault(f"larger than {limit} bytes", "A prompt file holds prompts, as text.")
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-8-sig" if data.startswith(BOM_UTF8) else "utf-8")
     except UnicodeDecodeError as error:
         readable = data.decode("utf-8-sig", "backslashreplace")
         # All before the bad byte is sound, so it is as long in the readable text. The error counts from

@@ -8,7 +8,7 @@ file does stays with that file: it waits, with the reason beside its name, and t
 import logging
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -20,6 +20,7 @@ from daemon import watch
 from daemon.arrivals import Arrival, Arrivals, Outlook, Overview, Waiting, shown
 from daemon.drops import Drop, claim_all, finish_all, left_claimed, prepare
 from daemon.events.log import Log, LogFailed
+from daemon.events.types import Event
 from daemon.projections import decisions
 from daemon.projections.state import State
 from daemon.settings import Home
@@ -129,39 +130,38 @@ class Inbox:
         taken = _within(ready, room)
         full = f"the queue is full: {self._cap} jobs wait"
         left = [Waiting(shown(arrival.name), full) for arrival in ready[taken:]]
-        for at in range(0, taken, _AT_ONCE):
-            if self._unrecorded:  # no more of them while the log cannot take these
-                left += [Waiting(shown(arrival.name), self._trouble, True) for arrival in ready[at:taken]]
-                break
-            batch = ready[at : min(at + _AT_ONCE, taken)]
-            drops, refused = await to_thread.run_sync(claim_all, batch, self._home, self._model)
-            left += refused
-            await self._take(drops)
+        turn = anyio.Lock()
+        async with anyio.create_task_group() as tasks:
+            for at in range(0, taken, _AT_ONCE):
+                if self._unrecorded:  # no more of them while the log cannot take these
+                    left += [Waiting(shown(arrival.name), self._trouble, True) for arrival in ready[at:taken]]
+                    break
+                batch = ready[at : min(at + _AT_ONCE, taken)]
+                drops, refused = await to_thread.run_sync(claim_all, batch, self._home, self._model)
+                left += refused
+                # One batch is recorded and filed away while the next one is claimed.
+                async with turn:
+                    pass
+                tasks.start_soon(self._take_in_turn, drops, turn)
         return left
+
+    async def _take_in_turn(self, drops: Sequence[Drop], turn: anyio.Lock) -> None:
+        async with turn:
+            await self._take(drops)
 
     async def _take(self, drops: Sequence[Drop]) -> None:
         """Record every drop's fate (one commit serves them all), then file them away."""
-        async with anyio.create_task_group() as tasks:
-            for drop in drops:
-                tasks.start_soon(self._record, drop)
-        await self._file_away([drop for drop in drops if drop not in self._unrecorded])
-
-    async def _record(self, drop: Drop) -> None:
-        try:
-            await self._decide(drop)
-        except LogFailed as failure:
-            self._trouble = str(failure)
-            self._unrecorded.append(drop)
-
-    async def _decide(self, drop: Drop) -> None:
-        if isinstance(drop.verdict, Sheet):
-            prompts = drop.verdict.prompts
-            seeds = [secrets.randbelow(2**32) for _ in prompts]
-            await self._log.decide(
-                partial(decisions.accept, prompts=prompts, source=drop.source, drawn_seeds=seeds)
-            )
-        else:
-            await self._log.decide(partial(decisions.reject, faults=drop.verdict, source=drop.source))
+        outcomes = await self._log.decide_each([decision(drop) for drop in drops])
+        recorded = []
+        for drop, outcome in zip(drops, outcomes, strict=True):
+            if isinstance(outcome, LogFailed):
+                self._trouble = str(outcome)
+                self._unrecorded.append(drop)
+            elif isinstance(outcome, Exception):
+                raise outcome
+            else:
+                recorded.append(drop)
+        await self._file_away(recorded)
 
     async def _file_away(self, drops: Sequence[Drop]) -> None:
         if drops:
@@ -189,6 +189,15 @@ class Inbox:
         self._said = set(troubles)
         self._scanned.set()
         self._scanned = anyio.Event()
+
+
+def decision(drop: Drop) -> Callable[[State], Sequence[Event]]:
+    """What is to be recorded of a drop."""
+    if not isinstance(drop.verdict, Sheet):
+        return partial(decisions.reject, faults=drop.verdict, source=drop.source)
+    prompts = drop.verdict.prompts
+    seeds = [secrets.randbelow(2**32) for _ in prompts]
+    return partial(decisions.accept, prompts=prompts, source=drop.source, drawn_seeds=seeds)
 
 
 def _within(ready: Sequence[Arrival], room: int) -> int:

@@ -130,7 +130,7 @@ REFUSALS = (msgspec.DecodeError, KeyGivenTwice, RecursionError)
 def decoded(text: str) -> Any:
     """The value of a JSON text, by the letter of RFC 8259, and with each key once. Raises `REFUSALS`."""
     value = msgspec.json.decode(text)
-    json.loads(text, object_pairs_hook=_each_once, parse_int=str, parse_float=str)
+    _check_keys(text)
     return value
 
 
@@ -156,6 +156,9 @@ _KEYS = [name for name in Asked.__struct_fields__ if name in Prompt.__struct_fie
 def _each_once(pairs: list[tuple[str, Any]]) -> None:
     if len(pairs) > 1 and len({key for key, _ in pairs}) < len(pairs):
         raise KeyGivenTwice
+
+
+_check_keys = json.JSONDecoder(object_pairs_hook=_each_once, parse_int=str, parse_float=str).decode
 
 
 def _whole_numbers(value: Any) -> Any:

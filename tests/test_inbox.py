@@ -13,7 +13,7 @@ import pytest
 from daemon.drops import claimed
 from daemon.events.log import Log, opened
 from daemon.events.types import JobAccepted, JobDuplicate
-from daemon.inbox import CAP, Inbox
+from daemon.inbox import CAP, Inbox, decision
 from daemon.projections.state import State
 from daemon.settings import DEMO, Home
 from tests.houses import House, writing
@@ -166,7 +166,8 @@ async def test_a_claim_that_a_crash_left_is_finished_once(home: Home, content: s
     (drop,) = House(home.root).claim()
     if committed:
         async with opened(home.history, State()) as log:
-            await Inbox(home, log, DEMO)._record(drop)
+            (outcome,) = await log.decide_each([decision(drop)])
+            assert isinstance(outcome, list)
     async with watching(home) as running:
         assert await running.types() == ["JobAccepted"] * content.count("prompt")
     assert (home.done / "a.json").exists()

@@ -142,9 +142,11 @@ async def test_a_key_that_came_before_is_answered_with_its_job(
     client: httpx.AsyncClient, served: Site
 ) -> None:
     """So a program may send again what it got no answer to."""
+    answer = None
     for status in (201, 200):
         answer = await client.post("/api/jobs", json={"prompt": "a fox", "key": "friday"})
         assert (answer.status_code, answer.json()["job"]) == (status, 1)
+    assert answer is not None
     assert answer.json()["duplicate"] is True
     kinds = [type(recorded.event).__name__ for recorded in await served.log.read(0)]
     assert kinds == ["JobAccepted", "JobDuplicate"]

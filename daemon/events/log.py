@@ -107,17 +107,32 @@ class Log(Generic[S]):
         The first event is caused by `cause`, the others by the first. Raises `Refused` if an event cannot
         follow from the state, `LogFailed` if the machine failed, and whatever `decision` raises.
         """
+        (outcome,) = await self._decide([_Pending(decision, cause)])
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    async def decide_each(
+        self, decisions: Sequence[Callable[[S], Sequence[Event]]]
+    ) -> list[list[Recorded] | Exception]:
+        """Record what each decision answers, all in one commit; returns once that is durable.
+
+        They are as many callers': each is recorded or fails by itself, and what `decide` would raise for
+        it stands in its place.
+        """
+        return await self._decide([_Pending(decision, None) for decision in decisions])
+
+    async def _decide(self, pending: "list[_Pending[S]]") -> list[list[Recorded] | Exception]:
         if self._closed is not None:
             raise self._closed
-        pending = _Pending(decision, cause)
-        self._queue.append(pending)
+        self._queue += pending
         self._wanted.set()
         # A caller that is being cancelled still learns whether it happened, and may not leave half a step.
         with anyio.CancelScope(shield=True):
-            await pending.done.wait()
-        if isinstance(pending.outcome, Exception):
-            raise pending.outcome
-        return pending.outcome
+            for each in pending:
+                if not each.done.is_set():
+                    await each.done.wait()
+        return [each.outcome for each in pending]
 
     async def run(self) -> None:
         """The writer. Ends by being cancelled, never in the middle of a commit, or by a failure of its own.
