@@ -13,12 +13,20 @@ queue, the tables, the page) is a fold of that log.
   settings      what a person may choose, and the folders of a home
   prompts       what a prompt file may hold; `parse` answers a Prompt or its faults          PURE
   faults        what is wrong with a JSON text, in words and places                          PURE
+  misfits       where a JSON value is not of the type it should have                         PURE
+  words         types and values as a person would say them                                  PURE
   locate        where things stand in a JSON text                                            PURE
+  sheets        a whole file: one job, a list with defaults, or a job per line               PURE
+  schema        the JSON Schema of prompt files, from the same types                         PURE
   png           PNG as chunks: texts in, texts out                                           PURE
   parameters    A1111's text: written for our pictures, read from anyone's                   PURE
   workflow      ComfyUI's graph in API format → the keys of a prompt                         PURE
   reprints      a finished picture, or a workflow → the prompt that makes it again           PURE
   inbox         files dropped in a folder → jobs; the task
+  arrivals      what lies in the inbox: ready or waiting, and why; the kinds of files
+  watch         what wakes the scan
+  leases        whether a file is open for writing somewhere
+  mounts        what a folder lies on: can it be watched, can files be moved from it
   drops         one dropped file at a time: look, claim, file away
   files         whole files or none, fsynced where it matters
   pictures      the names of pictures, their deletion, recent previews in memory

@@ -75,6 +75,14 @@ def demo(
     _run(settings)
 
 
+@cli.command(name="schema")
+def print_schema() -> None:
+    """Print the JSON Schema of prompt files."""
+    from daemon import schema
+
+    typer.echo(schema.text(), nl=False)
+
+
 for _command in (submit.submit, status.status, queue.cancel, queue.pause, queue.resume, queue.prioritise):
     cli.command(epilog=EXIT_CODES)(_command)
 cli.command(epilog=doctor.EXIT_CODES)(doctor.doctor)

@@ -37,7 +37,7 @@ async def body(request: Request) -> bytes | None:
     return None
 
 
-async def read(request: Request, kind: type[Wish]) -> Wish | Response:
+async def wished(request: Request, kind: type[Wish]) -> Wish | Response:
     """What the body asks for, or the answer that refuses it."""
     content = await body(request)
     if content is None:

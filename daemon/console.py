@@ -36,9 +36,10 @@ async def narrate(log: Log[State], say: Callable[[str], None]) -> None:
 def sentence(recorded: Recorded) -> str | None:
     """The event in plain words; None for those that only programs care about."""
     match recorded.event:
-        case JobAccepted(job=job, prompt=prompt, seeds=seeds):
+        case JobAccepted(job=job, prompt=prompt, seeds=seeds, source=source):
             pictures = "" if len(seeds) == 1 else f" ({len(seeds)} pictures)"
-            return f"job {job}: {prompt.prompt}{pictures}"
+            rest = f" (not carried over: {'; '.join(source.not_carried)})" if source.not_carried else ""
+            return f"job {job}: {prompt.prompt}{pictures}{rest}"
         case JobRejected(source=source, faults=[fault, *more]):
             others = f", and {len(more)} more" if more else ""
             return f"{source.name} rejected: line {fault.line}: {fault.message}{others}"

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from daemon.answers import error, json, read, sender, whole
+from daemon.answers import error, json, sender, whole, wished
 from daemon.events.log import Log
 from daemon.events.types import CancelRequested, Event
 from daemon.projections import decisions
@@ -89,14 +89,14 @@ class Control:
 
     async def _cancel_all(self, request: Request) -> Response:
         """`{"scope": "all"}`, or `all-but-running`."""
-        wish = await read(request, Cancellation)
+        wish = await wished(request, Cancellation)
         if isinstance(wish, Response):
             return wish
         return await self._decide(partial(decisions.cancel_all, scope=wish.scope, by=sender(request)))
 
     async def _prioritise(self, request: Request) -> Response:
         """`{"priority": 5}`."""
-        wish = await read(request, Priorities)
+        wish = await wished(request, Priorities)
         if isinstance(wish, Response):
             return wish
         job = whole(request.path_params["job"], 0)

@@ -4,18 +4,20 @@ Read in this order: Safelight's own parameters, A1111's text, ComfyUI's graph. W
 a prompt file is; a key that does not pass is left out and named, so that nothing is lost in silence.
 """
 
+import codecs
 import json
 import re
 from typing import Any
 
 import msgspec
 
-from daemon import parameters, png, workflow
+from daemon import parameters, png, sheets, workflow
 from daemon.events.types import Recipe
-from daemon.faults import Fault
+from daemon.faults import Fault, whole_fault
 from daemon.parameters import Carried
-from daemon.prompts import Prompt, parse
+from daemon.prompts import Asked, Prompt, parse
 from daemon.settings import VERSION
+from daemon.sheets import Sheet
 
 KEYWORD = "safelight"
 _NOTES = 50
@@ -27,21 +29,25 @@ _SYNTAX = {
 }
 
 
-class Reprint(msgspec.Struct, frozen=True, kw_only=True):
-    """A prompt that was read from a picture."""
-
-    prompt: Prompt
-    not_carried: list[str]
-    """What the picture was made with and this prompt cannot say, in words."""
-
-
 def texts(recipe: Recipe) -> list[png.Chunk]:
     """What a finished picture carries: its recipe as JSON, and A1111's text for other programs."""
     own = msgspec.json.encode({"version": VERSION, "recipe": recipe}).decode()
     return [png.international(KEYWORD, own), png.text("parameters", parameters.write(recipe))]
 
 
-def of_picture(data: bytes, model: str) -> Reprint | list[Fault]:
+def read(data: bytes, model: str) -> Sheet | list[Fault]:
+    """What a `.json` file's bytes hold: prompts, or a ComfyUI workflow; or what is wrong with them.
+
+    A file of prompts is not looked at twice; only what is none may be a workflow.
+    """
+    verdict = sheets.read(data, model)
+    if isinstance(verdict, Sheet):
+        return verdict
+    graph = _object(data.removeprefix(codecs.BOM_UTF8))
+    return of_workflow(graph, model) if graph is not None and workflow.is_workflow(graph) else verdict
+
+
+def of_picture(data: bytes, model: str) -> Sheet | list[Fault]:
     """The prompt of a PNG, or why it has none. `model` is the checkpoint where the picture names none."""
     try:
         found = png.texts(data)
@@ -58,7 +64,7 @@ def of_picture(data: bytes, model: str) -> Reprint | list[Fault]:
     return _judged(carried, model)
 
 
-def of_workflow(graph: dict[str, Any], model: str) -> Reprint | list[Fault]:
+def of_workflow(graph: dict[str, Any], model: str) -> Sheet | list[Fault]:
     """The prompt of a ComfyUI graph in API format, or why it has none."""
     try:
         return _judged(_with_syntax(workflow.read(graph)), model)
@@ -96,14 +102,20 @@ def _with_syntax(carried: Carried) -> Carried:
     return carried
 
 
-def _judged(carried: Carried, model: str) -> Reprint | list[Fault]:
+def _judged(carried: Carried, model: str) -> Sheet | list[Fault]:
     """As a prompt file is, but for keys that do not pass: they are left out, one by one, and named."""
-    keys = {key: value for key, value in carried.keys.items() if value is not None}
-    rest = list(carried.rest)
+    asked = {key: value for key, value in carried.keys.items() if value is not None}
+    keys = {key: value for key, value in asked.items() if key in Asked.__struct_fields__}
+    unknown = [
+        f"{key}: {_shown(value)} (a prompt has no such key)"
+        for key, value in asked.items()
+        if key not in keys
+    ]
+    rest = [*carried.rest, *unknown]
     while True:
         verdict = parse(json.dumps(keys).encode(), model)
         if isinstance(verdict, Prompt):
-            return Reprint(prompt=verdict, not_carried=_brief(rest))
+            return Sheet(prompts=[verdict], not_carried=_brief(rest))
         wrong = {_key(fault.path): fault for fault in verdict if _key(fault.path) in keys}
         wrong.pop("prompt", None)
         if not wrong:
@@ -126,7 +138,7 @@ def _shown(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _object(text: str) -> dict[str, Any] | None:
+def _object(text: str | bytes) -> dict[str, Any] | None:
     """A JSON object, or None."""
     try:
         value = msgspec.json.decode(text)
@@ -143,4 +155,4 @@ def _unreadable(error: workflow.Unreadable) -> list[Fault]:
 
 
 def _fault(message: str, suggestion: str) -> list[Fault]:
-    return [Fault(path="$", line=1, column=1, excerpt="", message=message, suggestion=suggestion)]
+    return [whole_fault(message, suggestion)]

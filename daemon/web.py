@@ -20,19 +20,22 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from daemon.answers import MAX_BODY, body, error, json, read, sender, whole
+from daemon import reprints, schema
+from daemon.answers import MAX_BODY, body, error, json, sender, whole, wished
+from daemon.arrivals import Outlook
 from daemon.control import Control
 from daemon.events import codec
 from daemon.events.log import Log
-from daemon.events.types import JobAccepted, Recorded, Source
-from daemon.guards import Guard
+from daemon.events.types import JobAccepted, JobDuplicate, Recorded, Source
+from daemon.faults import Fault
+from daemon.guards import LINES, Guard, media_type
 from daemon.pictures import Recent
 from daemon.projections import decisions, restoring
 from daemon.projections.frames import Frame
 from daemon.projections.laws import Refused
 from daemon.projections.state import KEPT, State, row_key
-from daemon.prompts import Prompt, parse
 from daemon.settings import PAGE, VERSION, Settings
+from daemon.sheets import Sheet, read
 from daemon.sse import Streams
 
 _PAGE_MAX = 1000
@@ -43,10 +46,18 @@ class Web:
     """The routes' common ground: what they read and whom they ask."""
 
     def __init__(
-        self, log: Log[State], settings: Settings, recent: Recent, devices: Callable[[], list[str]]
+        self,
+        log: Log[State],
+        settings: Settings,
+        recent: Recent,
+        devices: Callable[[], list[str]],
+        inbox: Callable[[], Outlook],
     ) -> None:
-        """`recent` holds the previews of frames being made; `devices` answers the devices' names."""
+        """`recent` holds the previews of frames being made; `devices` answers the devices' names; `inbox`
+        what lies there still.
+        """
         self._devices = devices
+        self._inbox = inbox
         self._log = log
         self._settings = settings
         self._recent = recent
@@ -61,12 +72,14 @@ class Web:
             Route("/api/frames", self._frames),
             Route("/api/frames/{frame}", self._frame),
             Route("/api/frames/{frame}/cancel", self._cancel, methods=["POST"]),
+            Route("/api/inbox", self._waiting),
             Route("/api/jobs", self._jobs),
             Route("/api/jobs", self._submit, methods=["POST"]),
             Route("/api/log", self._events),
             *Control(self._log, self._settings, self._devices).routes(),
             Route("/frames/{frame}/preview", self._preview),
             Route("/frames/{frame}/final", self._final),
+            Route("/schema/prompt.json", self._schema),
             Mount("/static", _Fresh(directory=PAGE)),
         ]
         return Starlette(routes=routes, middleware=[Middleware(Guard, port=port, token=token)])
@@ -133,6 +146,19 @@ class Web:
             return error(404, f"there is no frame {_frame_of(request)}")
         return json({"position": self._log.position, "frame": frame})
 
+    async def _waiting(self, request: Request) -> Response:
+        """Files in the inbox that are not taken yet, and why; `more` counts those beyond `?limit=`."""
+        outlook = self._inbox()
+        limit = _limit(request)
+        waiting = [{"name": each.name, "why": each.why} for each in outlook.waiting[:limit]]
+        more = max(0, len(outlook.waiting) - limit)
+        return json(
+            {"position": self._log.position, "waiting": waiting, "more": more, "ignored": outlook.ignored}
+        )
+
+    async def _schema(self, request: Request) -> Response:
+        return Response(schema.text(), media_type="application/schema+json")
+
     async def _events(self, request: Request) -> Response:
         """A page of the log, oldest first: `?after=` a seq, `?limit=`."""
         events = await self._log.read(_number(request, "after", 0), _limit(request))
@@ -140,37 +166,46 @@ class Web:
         return json({"position": self._log.position, "events": rows})
 
     async def _submit(self, request: Request) -> Response:
-        """A prompt, as in a file: 201 with the job, or 422 with the same faults as a rejected file.
+        """Prompts, as in a file: 201 with the job, or the jobs if they came as a list; 422 with the same
+        faults as a rejected file; 200 where a file or request with the same `key` was taken before.
 
-        With an `Idempotency-Key` that was used before, 200 with the job that it led to then.
+        With an `Idempotency-Key` that was used before, 200 with what it led to then.
         """
         content = await body(request)
         if content is None:
             return error(413, f"a prompt has at most {MAX_BODY} bytes")
-        verdict = parse(content, self._settings.model)
-        if not isinstance(verdict, Prompt):
+        lines = media_type(request.headers) in LINES
+        verdict = read(content, self._settings.model, lines=True) if lines else self._read(content)
+        if not isinstance(verdict, Sheet):
             return json({"faults": verdict}, 422)
-        claim = _claim(request)
+        claim = verdict.claim or _claim(request)
         digest = hashlib.sha256(content).hexdigest()
-        source = Source(kind="http", name=sender(request), sha256=digest, claim=claim)
-        seed = secrets.randbelow(2**32)
-        decision = partial(decisions.accept_once, prompt=verdict, source=source, drawn_seed=seed)
-        new = await self._log.decide(decision, needs=[("claims", claim)])
-        recorded = new[0] if new else await self._recorded_under(claim)
-        assert isinstance(recorded.event, JobAccepted)
-        first = recorded.event.first_frame
-        frames = list(range(first, first + len(recorded.event.seeds)))
-        return json({"job": recorded.event.job, "frames": frames}, 201 if new else 200)
+        name, rest = sender(request), verdict.not_carried
+        source = Source(kind="http", name=name, sha256=digest, claim=claim, not_carried=rest)
+        seeds = [secrets.randbelow(2**32) for _ in verdict.prompts]
+        accept = decisions.accept if verdict.claim else decisions.accept_once
+        decision = partial(accept, prompts=verdict.prompts, source=source, drawn_seeds=seeds)
+        claims = decisions.claims_of(claim, len(verdict.prompts))
+        new = await self._log.decide(decision, needs=[("claims", each) for each in claims])
+        if new and isinstance(new[0].event, JobDuplicate):
+            return json({"job": new[0].event.job, "duplicate": True})
+        recorded = new or await self._recorded_under(claims)
+        jobs = [_numbers(each.event) for each in recorded if isinstance(each.event, JobAccepted)]
+        return json({"jobs": jobs} if verdict.several else jobs[0], 201 if new else 200)
 
-    async def _recorded_under(self, claim: str) -> Recorded:
+    def _read(self, content: bytes) -> Sheet | list[Fault]:
+        return reprints.read(content, self._settings.model)
+
+    async def _recorded_under(self, claims: list[str]) -> list[Recorded]:
         """What a request with the same key led to."""
-        await self._log.recall([("claims", claim)])
-        return await self._log.recorded(self._log.state.claims[claim].seq)
+        await self._log.recall([("claims", claim) for claim in claims])
+        known = self._log.state.claims
+        return [await self._log.recorded(known[claim].seq) for claim in claims if claim in known]
 
     async def _cancel(self, request: Request) -> Response:
         """Stop a frame; the body may say which step was being looked at: `{"step": 7}`."""
         frame = _frame_of(request)
-        looked_at = await read(request, _LookedAt)
+        looked_at = await wished(request, _LookedAt)
         if isinstance(looked_at, Response):
             return looked_at
         if not 0 < frame < self._log.state.next_frame:
@@ -217,6 +252,11 @@ def _claim(request: Request) -> str:
     """Names the request: what the client calls it by `Idempotency-Key`, so that it may safely ask again."""
     key = request.headers.get("idempotency-key")
     return uuid.uuid4().hex if key is None else hashlib.sha256(f"key {key}".encode()).hexdigest()
+
+
+def _numbers(event: JobAccepted) -> dict[str, Any]:
+    """The numbers that a person goes on with."""
+    return {"job": event.job, "frames": list(range(event.first_frame, event.first_frame + len(event.seeds)))}
 
 
 def _number(request: Request, name: str, default: int) -> int:

@@ -51,6 +51,9 @@ export function noticeText({ type, data }) {
   if (type === "JobRejected" && data.source.kind === "file") {
     return `${data.source.name} was refused. ${data.faults.map(faultText).join(" ")}`;
   }
+  if (type === "JobAccepted" && data.source.not_carried?.length) {
+    return `Job ${data.job} was made from ${data.source.name}. Not carried over: ${data.source.not_carried.join("; ")}`;
+  }
   if (type === "JobDuplicate" && data.source.kind === "file") {
     return `${data.source.name} was dropped before, as job ${data.job}; nothing was queued.`;
   }

@@ -10,19 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from daemon import png, reprints
+from daemon import png, reprints, sheets
 from daemon.faults import Fault
-from daemon.reprints import Reprint
+from daemon.sheets import Sheet
 from tests.pictures import WORKFLOW, graph, pillow_texts, saved
 from tests.stories import finished
 
 RECIPE = finished().recipe
 
 
-def read(data: bytes) -> Reprint:
+def read(data: bytes) -> Sheet:
     """The prompt of a picture that has one."""
     reprint = reprints.of_picture(data, "demo")
-    assert isinstance(reprint, Reprint), reprint
+    assert isinstance(reprint, Sheet), reprint
     return reprint
 
 
@@ -38,15 +38,15 @@ def test_our_own_picture_gives_its_prompt_with_nothing_left_behind() -> None:
     """Every key, and the seed of this very picture."""
     asked = replace(RECIPE.prompt, prompt='a fox, "red"\nSteps: 3', negative_prompt="grey\nblue", project="x")
     picture = png.with_texts(saved(), reprints.texts(replace(RECIPE, prompt=asked, seed=99)))
-    assert read(picture) == Reprint(prompt=asked, not_carried=[])
+    assert read(picture) == Sheet(prompts=[asked])
     assert set(pillow_texts(picture)) == {"safelight", "parameters"}
 
 
 def test_the_own_parameters_win_over_the_text_for_others() -> None:
     """The text cannot say everything."""
     own = json.dumps({"recipe": {"prompt": {"prompt": "mine", "count": 1}}})
-    assert read(saved({"parameters": "other", "safelight": own})).prompt.prompt == "mine"
-    assert read(saved({"parameters": "other", "safelight": "{}"})).prompt.prompt == "other"
+    assert read(saved({"parameters": "other", "safelight": own})).prompts[0].prompt == "mine"
+    assert read(saved({"parameters": "other", "safelight": "{}"})).prompts[0].prompt == "other"
 
 
 def test_a_picture_by_another_program_gives_its_prompt_and_names_the_rest() -> None:
@@ -54,7 +54,7 @@ def test_a_picture_by_another_program_gives_its_prompt_and_names_the_rest() -> N
     settings = "Steps: 9999, Sampler: Nobody's, CFG scale: 7, Seed: -1, Size: 500x512"
     text = f"a (red:1.3) fox, embedding:soft\n{settings}"
     reprint = read(saved({"parameters": text}))
-    prompt = reprint.prompt
+    prompt = reprint.prompts[0]
     assert (prompt.prompt, prompt.cfg_scale, prompt.height) == ("a (red:1.3) fox, embedding:soft", 7, 512)
     assert (prompt.steps, prompt.seed, prompt.width) == (24, None, 256)
     beginnings = ["attention weights", "an embedding", "seed: -1 (", "steps: 9999 (", "width: 500 ("]
@@ -69,7 +69,20 @@ def test_a_comfyui_picture_and_its_workflow_give_the_same_prompt() -> None:
     """The graph lies in the picture, and people share it as a file."""
     picture = read(saved({"prompt": WORKFLOW.decode(), "workflow": "{}"}))
     assert reprints.of_workflow(graph(), "demo") == picture
-    assert (picture.prompt.prompt, picture.prompt.seed) == ('a bottle with a "galaxy" in it', 156680208700286)
+    assert (picture.prompts[0].prompt, picture.prompts[0].seed) == (
+        'a bottle with a "galaxy" in it',
+        156680208700286,
+    )
+
+
+def test_a_json_file_is_prompts_or_a_workflow_or_has_the_faults_of_prompts() -> None:
+    """The faults of a file that is neither are those of a prompt file."""
+    prompts = reprints.read(b'{"jobs": [{"prompt": "a"}, {"prompt": "b"}]}', "demo")
+    assert isinstance(prompts, Sheet)
+    assert len(prompts.prompts) == 2
+    assert reprints.read(b"\xef\xbb\xbf" + WORKFLOW, "demo") == reprints.of_workflow(graph(), "demo")
+    for text in (b'{"promt": "a"}', b"[]", b"{", b'{"1": {"class_type": 1}}'):
+        assert reprints.read(text, "demo") == sheets.read(text, "demo")
 
 
 def test_many_notes_and_long_ones_are_cut_and_counted() -> None:
@@ -77,7 +90,7 @@ def test_many_notes_and_long_ones_are_cut_and_counted() -> None:
     nodes: dict[str, Any] = graph()
     nodes |= {str(100 + n): {"class_type": "X" * 5000, "inputs": {}} for n in range(2000)}
     reprint = reprints.of_workflow(nodes, "demo")
-    assert isinstance(reprint, Reprint)
+    assert isinstance(reprint, Sheet)
     assert reprint.not_carried[-1].endswith(" more")
     assert len(msgspec.json.encode(reprint.not_carried)) < 20_000
 
@@ -114,5 +127,5 @@ def test_a_picture_without_a_prompt_is_refused_with_a_reason(data: bytes, why: s
 def test_whatever_a_picture_carries_there_is_a_verdict(rubbish: bytes, keyword: str) -> None:
     """A prompt or faults, never an exception."""
     picture = png.with_texts(saved(), [png.international(keyword, rubbish.decode("utf-8", "replace"))])
-    assert isinstance(reprints.of_picture(picture, "demo"), Reprint | list)
+    assert isinstance(reprints.of_picture(picture, "demo"), Sheet | list)
     assert isinstance(reprints.of_picture(rubbish, "demo"), list)

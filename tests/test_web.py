@@ -8,12 +8,14 @@ import anyio
 import httpx
 import pytest
 
+from daemon import schema
 from daemon.address import AGENT
 from daemon.answers import MAX_BODY
-from daemon.events.types import Event, QueuePaused, QueueResumed
+from daemon.events.types import Event, JobAccepted, QueuePaused, QueueResumed
 from daemon.projections import tables
 from daemon.projections.state import KEPT
 from daemon.server import listen
+from tests.pictures import graph
 from tests.serving import PATIENCE, Site, site
 from tests.stories import accepted, created, deleted, finished, previewed
 
@@ -119,6 +121,65 @@ async def test_a_prompt_becomes_a_job_or_gets_its_faults(client: httpx.AsyncClie
     flood = await client.post("/api/jobs", json={"prompt": "x" * MAX_BODY})
     assert flood.status_code == 413
     assert served.log.position == 1
+
+
+async def test_several_prompts_become_several_jobs_or_none(client: httpx.AsyncClient, served: Site) -> None:
+    """As in a file: a list, or lines; one fault refuses them all."""
+    listed = {"defaults": {"prompt": "a fox"}, "jobs": [{"count": 2}, {}]}
+    made = await client.post("/api/jobs", json=listed)
+    assert (made.status_code, made.json()) == (
+        201,
+        {"jobs": [{"job": 1, "frames": [1, 2]}, {"job": 2, "frames": [3]}]},
+    )
+    for kind in ("application/jsonl", "application/x-ndjson; charset=utf-8"):
+        lines = b'{"prompt": "a"}\n{"prompt": "b"}\n'
+        made = await client.post("/api/jobs", content=lines, headers={"content-type": kind})
+        assert [len(job["frames"]) for job in made.json()["jobs"]] == [1, 1]
+    before = served.log.position
+    refused = await client.post("/api/jobs", json={"jobs": [{"prompt": "a"}, {"prompt": "b", "steps": -1}]})
+    assert refused.status_code == 422
+    assert refused.json()["faults"][0]["path"] == "$.jobs[1].steps"
+    assert served.log.position == before
+
+
+async def test_a_key_that_came_before_is_answered_with_its_job(
+    client: httpx.AsyncClient, served: Site
+) -> None:
+    """So a program may send again what it got no answer to."""
+    answer = None
+    for status in (201, 200):
+        answer = await client.post("/api/jobs", json={"prompt": "a fox", "key": "friday"})
+        assert (answer.status_code, answer.json()["job"]) == (status, 1)
+    assert answer is not None
+    assert answer.json()["duplicate"] is True
+    kinds = [type(recorded.event).__name__ for recorded in await served.log.read(0)]
+    assert kinds == ["JobAccepted", "JobDuplicate"]
+
+
+async def test_what_waits_in_the_inbox_is_told_with_its_reason(
+    client: httpx.AsyncClient, served: Site
+) -> None:
+    """And how many entries are ignored."""
+    (served.home.inbox / "half.json").write_text('{"prompt": "a fo')
+    (served.home.inbox / "notes.txt").write_text("")
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(served.inbox.run)
+        await served.inbox.scanned()
+        answer = (await client.get("/api/inbox")).json()
+        assert answer["position"] == 0
+        assert (answer["ignored"], answer["more"]) == (1, 0)
+        (waiting,) = answer["waiting"]
+        assert waiting["name"] == "half.json"
+        assert waiting["why"].startswith("does not parse, rejected at ")
+        assert (await client.get("/api/inbox?limit=0")).json()["more"] == 1
+        tasks.cancel_scope.cancel()
+
+
+async def test_the_schema_is_served_for_editors(client: httpx.AsyncClient) -> None:
+    """The same that the command prints."""
+    answer = await client.get("/schema/prompt.json")
+    assert answer.content == schema.text()
+    assert answer.headers["content-type"] == "application/schema+json"
 
 
 async def test_stop_is_answered_by_what_the_frame_is(client: httpx.AsyncClient, served: Site) -> None:
@@ -294,3 +355,18 @@ async def test_pages_reach_back_beyond_memory(client: httpx.AsyncClient, served:
     assert (await client.get("/api/jobs", params={"before": 4})).json()["jobs"][0]["done"] == 1
     assert (await client.post("/api/frames/3/cancel", json={})).json() == {"error": "frame 3 is done already"}
     assert (await client.post("/api/frames/999/cancel", json={})).status_code == 404
+
+
+async def test_a_comfyui_workflow_is_posted_like_a_prompt(client: httpx.AsyncClient, served: Site) -> None:
+    """What it cannot say stays with the job."""
+    nodes: dict[str, Any] = graph()
+    nodes["5"]["inputs"]["batch_size"] = 2
+    answer = await client.post("/api/jobs", json=nodes)
+    assert (answer.status_code, answer.json()) == (201, {"job": 1, "frames": [1, 2]})
+    (recorded,) = await served.log.read(0)
+    assert isinstance(recorded.event, JobAccepted)
+    assert any(line.startswith("batch_size: 2 ") for line in recorded.event.source.not_carried)
+    nodes["3"]["class_type"] = "KSamplerAdvanced"
+    refused = await client.post("/api/jobs", json=nodes)
+    assert refused.status_code == 422
+    assert "KSamplerAdvanced" in refused.json()["faults"][0]["message"]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 import typer
@@ -10,7 +10,7 @@ import typer
 from daemon.client import Client, NotRunning, Refused
 from daemon.commands import waiting
 from daemon.commands.submit import refuse
-from daemon.commands.terms import INTERRUPTED, MISTYPED, NOT_RUNNING, REFUSED, fail, print_json
+from daemon.commands.terms import DONE, INTERRUPTED, NOT_RUNNING, REFUSED, fail, print_json
 from daemon.events.types import JobAccepted
 from daemon.faults import Fault
 from daemon.settings import Home
@@ -31,34 +31,56 @@ class Taken(msgspec.Struct, frozen=True):
         """All their pictures."""
         return [job.first_frame + index for job in self.jobs for index in range(len(job.seeds))]
 
+    @property
+    def not_carried(self) -> list[str]:
+        """What pictures and workflows said that no prompt can."""
+        return [line for job in self.jobs for line in job.source.not_carried]
+
 
 def hand_in(daemon: Client, content: bytes, suffix: str, drop: Callable[[bytes, str], Path]) -> Taken:
-    """Post one prompt; drop everything else into the inbox. Ends the command where it is refused."""
+    """Post a JSON text; drop everything else into the inbox. Ends the command where it is refused."""
     after: int = daemon.get("/api/health")["position"]
     if suffix != ".json" or len(content) > POSTED:
         return _taken_from(daemon, after, drop(content, suffix).name)
     try:
-        number = daemon.post("/api/jobs", msgspec.Raw(content))["job"]
+        answer = daemon.post("/api/jobs", msgspec.Raw(content))
     except Refused as refusal:
         if "faults" not in refusal.answer:
             raise
         refuse(msgspec.convert(refusal.answer["faults"], list[Fault]))
-    told = (message for message in daemon.follow(after) if message["type"] == "JobAccepted")
-    accepted = (msgspec.convert(message["data"], JobAccepted) for message in told)
-    return Taken(after, [next(job for job in accepted if job.job == number)])
+    if answer.get("duplicate"):
+        _tell_duplicate(answer["job"])
+    numbers = {each["job"] for each in answer.get("jobs", [answer])}
+    jobs: list[JobAccepted] = []
+    for message in daemon.follow(after):
+        if message["type"] == "JobAccepted" and message["data"]["job"] in numbers:
+            jobs.append(msgspec.convert(message["data"], JobAccepted))
+        if len(jobs) == len(numbers):
+            break
+    return Taken(after, jobs)
 
 
 def _taken_from(daemon: Client, after: int, name: str) -> Taken:
     """What the log says of a dropped file."""
+    jobs: list[JobAccepted] = []
     for message in daemon.follow(after):
-        if message["data"].get("source", {}).get("name") != name:
+        source = message["data"].get("source", {})
+        if source.get("name") != name:
             continue
         if message["type"] == "JobRejected":
             refuse(msgspec.convert(message["data"]["faults"], list[Fault]))
         if message["type"] == "JobDuplicate":
-            fail(f"this is job {message['data']['job']} already", MISTYPED)
-        return Taken(after, [msgspec.convert(message["data"], JobAccepted)])
-    raise AssertionError("following ends only by an error")
+            _tell_duplicate(message["data"]["job"])
+        jobs.append(msgspec.convert(message["data"], JobAccepted))
+        if "." not in source["claim"]:  # the last job of a file bears its claim without a number
+            break
+    return Taken(after, jobs)
+
+
+def _tell_duplicate(job: int) -> NoReturn:
+    """What has a key that was taken before is no new job, and no fault."""
+    print(f"job {job}, taken before: nothing was queued")
+    raise typer.Exit(DONE)
 
 
 def report(daemon: Client, home: Home, taken: Taken, wait: bool, as_json: bool) -> None:
@@ -68,11 +90,13 @@ def report(daemon: Client, home: Home, taken: Taken, wait: bool, as_json: bool) 
     if not as_json:
         for job in taken.jobs:
             print(f"job {job.job}", flush=True)
+            for line in job.source.not_carried:
+                typer.echo(f"not carried over: {line}", err=True)
         if paused_by is not None:
             typer.echo(f"the queue is paused by {paused_by}: safelight resume lets it go on", err=True)
     if not wait:
         if as_json:
-            print_json({"jobs": jobs, "frames": taken.frames})
+            print_json({"jobs": jobs, "frames": taken.frames, "not_carried": taken.not_carried})
         return
     named = f"job {jobs[0]}" if len(jobs) == 1 else f"jobs {jobs[0]} to {jobs[-1]}"
     try:
@@ -83,7 +107,7 @@ def report(daemon: Client, home: Home, taken: Taken, wait: bool, as_json: bool) 
     except NotRunning as error:
         fail(f"{error}; {named} goes on when it is started again", NOT_RUNNING)
     if as_json:
-        answer: dict[str, Any] = {"jobs": jobs, "frames": ended}
+        answer: dict[str, Any] = {"jobs": jobs, "frames": ended, "not_carried": taken.not_carried}
         print_json(answer)
     if any(frame.status != "done" for frame in ended):
         raise typer.Exit(REFUSED)

@@ -5,12 +5,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from daemon import mounts
 from daemon.client import NotRunning, connected
 from daemon.commands.findings import Finding, bad, good, note
 from daemon.settings import Home
-
-POLLED = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse", "9p", "afs", "ceph", "glusterfs", "lustre", "sshfs")
-"""File systems that tell no watcher of what other machines do there."""
 
 
 class Running:
@@ -57,26 +55,24 @@ def folders(home: Home) -> Iterator[Finding]:
             yield bad(folder.name, f"{folder} cannot be written: {error}", f"chown or chmod it: {folder}")
         else:
             yield good(folder.name, f"{folder} can be written")
-    systems = {folder.stat().st_dev for folder in places if folder != home.frames}
-    if len(systems) > 1:
-        yield bad(
-            "file system",
-            "inbox, done and rejected are not on one file system, so files cannot be moved by rename",
-            "put the whole home on one file system",
-        )
-    elif systems:
-        yield good("file system", "inbox, done and rejected are on one")
+    if home.inbox in places:
+        try:
+            mounts.check_moves(home.inbox, [folder for folder in places[1:] if folder != home.frames])
+        except OSError as error:
+            yield bad("file system", str(error.strerror), "put inbox, done and rejected on one file system")
+        else:
+            yield good("file system", "inbox, done and rejected are on one")
 
 
 def inbox(home: Home) -> Iterator[Finding]:
     """Whether dropped files are heard of at once."""
     if not home.inbox.is_dir():
         return
-    kind = file_system(home.inbox)
-    if kind is not None and kind.split(".")[0] in POLLED:
-        yield note("watching", f"the inbox is on {kind}: it is looked at once a second, not watched")
+    kind = mounts.unwatchable(home.inbox)
+    if kind is None:
+        yield good("watching", "the inbox is watched, and looked at once a second")
     else:
-        yield good("watching", "the inbox is watched" + (f" ({kind})" if kind else ""))
+        yield note("watching", f"the inbox is on {kind}: it is looked at once a second, not watched")
 
 
 def stale(home: Home, running: Running) -> Iterator[Finding]:
@@ -119,26 +115,6 @@ def history(home: Home, running: Running) -> Iterator[Finding]:
         )
     else:
         yield good("history", f"{row[0]} events")
-
-
-def file_system(folder: Path) -> str | None:
-    """The kind of file system that a folder is on, where the system tells (Linux)."""
-    try:
-        lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    except OSError:
-        return None
-    return kind_of(folder.resolve(), lines)
-
-
-def kind_of(folder: Path, mountinfo: list[str]) -> str | None:
-    """The same by the lines of `/proc/self/mountinfo` (proc(5)): of the deepest mount that holds it."""
-    kinds: dict[Path, str] = {}
-    for line in mountinfo:
-        mounted, _, source = line.partition(" - ")
-        path = mounted.split()[4].encode().decode("unicode_escape")
-        kinds[Path(path)] = source.split()[0]  # a later mount on the same place hides the earlier one
-    holding = [path for path in kinds if folder.is_relative_to(path)]
-    return kinds[max(holding, key=lambda path: len(path.parts))] if holding else None
 
 
 def _unwritable(folder: Path) -> str | None:

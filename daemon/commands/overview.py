@@ -148,7 +148,7 @@ def _inbox(inbox: Row | None) -> list[str]:
     if inbox is None:
         return []
     lines = [f"inbox: {file['name']} waits: {file['why']}" for file in inbox["waiting"][:_SHOWN]]
-    if (more := len(inbox["waiting"]) - _SHOWN) > 0:
+    if (more := len(inbox["waiting"]) + inbox["more"] - _SHOWN) > 0:
         lines.append(f"inbox: … and {more} more files wait")
     if inbox["ignored"]:
         things = "entry is" if inbox["ignored"] == 1 else "entries are"

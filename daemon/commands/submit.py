@@ -17,6 +17,7 @@ import msgspec
 import typer
 
 from daemon import address
+from daemon.arrivals import FORMS
 from daemon.commands.terms import (
     DEFAULT_HOME,
     MISTYPED,
@@ -30,11 +31,7 @@ from daemon.commands.terms import (
 )
 from daemon.faults import Fault
 from daemon.files import write_whole
-from daemon.prompts import parse
 from daemon.settings import DEMO, Home
-
-SUFFIXES = (".json", ".jsonl", ".png")
-"""What the inbox takes; a word that ends so is a file's name, not a prompt."""
 
 
 def submit(
@@ -89,7 +86,7 @@ def submit(
 
 def _content(prompt: str, options: dict[str, Any]) -> tuple[bytes, str]:
     """The bytes to hand in, and the kind of file that they would be."""
-    suffix = Path(prompt).suffix.lower()
+    suffix = Path(prompt).suffix.lower()  # a word that ends as the inbox's files do is a file's name
     if prompt == "-":
         given = sys.stdin.buffer.read()
         if _are_lines(given) and not options:
@@ -97,7 +94,7 @@ def _content(prompt: str, options: dict[str, Any]) -> tuple[bytes, str]:
         if given.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["):
             return _with_options(given, options), ".json"
         return _from_text(given.decode("utf-8", "replace").strip(), options), ".json"
-    if suffix not in SUFFIXES or any(space in prompt for space in "\n\r"):
+    if suffix not in FORMS or any(space in prompt for space in "\n\r"):
         return _from_text(prompt, options), ".json"
     try:
         given = Path(prompt).read_bytes()
@@ -142,7 +139,8 @@ def _leave(home: Home, content: bytes, suffix: str, wait: bool, as_json: bool) -
         fail(f"no daemon runs on {home.root}, so there is nothing to wait for; start one", NOT_RUNNING)
     if not home.root.is_dir():
         fail(f"there is no home {home.root}; make it with: safelight up --home {home.root}", NOT_RUNNING)
-    if suffix == ".json" and isinstance(verdict := parse(content, DEMO), list):
+    verdict = FORMS[suffix].read(content, DEMO)
+    if isinstance(verdict, list):
         refuse(verdict)
     path = drop(home, content, suffix)
     if as_json:

@@ -45,7 +45,11 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     sha256: str
     """Of the bytes as they came, in hexadecimal."""
     claim: str
-    """Names this one drop: the same claim is never accepted twice."""
+    """Names this one job of this one drop: the same claim is never accepted twice."""
+    index: int = 0
+    """Place of the job in its file, from 0."""
+    not_carried: list[str] = []
+    """Of a picture or a workflow that was dropped to be made again: what a prompt cannot say, in words."""
 
 
 class JobAccepted(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -71,7 +75,7 @@ class JobDuplicate(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A drop that was taken before came again; nothing was queued."""
 
     job: int
-    """The job that the drop repeats."""
+    """The job that the drop repeats; of a file of several jobs, the first."""
     source: Source
 
 

@@ -85,29 +85,6 @@ def test_what_is_stale_is_told_from_what_is_being_made(daemon: Daemon, safelight
     safelight("cancel", "--all")
 
 
-MOUNTS = r"""
-22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
-30 22 0:40 / /mnt/nas rw,relatime - nfs4 server:/export rw
-31 22 0:41 / /mnt/my\040files rw - fuse.sshfs me@host: rw
-32 30 0:42 / /mnt/nas/fast rw - xfs /dev/sdb rw
-""".strip().splitlines()
-
-
-@pytest.mark.parametrize(
-    ("folder", "kind"),
-    [
-        ("/home/ann", "ext4"),
-        ("/mnt/nas/inbox", "nfs4"),
-        ("/mnt/nasty", "ext4"),
-        ("/mnt/my files/inbox", "fuse.sshfs"),
-        ("/mnt/nas/fast/x", "xfs"),
-    ],
-)
-def test_the_file_system_of_a_folder_is_the_deepest_mounts(folder: str, kind: str) -> None:
-    """Spaces stand escaped in the table."""
-    assert house.kind_of(Path(folder), MOUNTS) == kind
-
-
 def test_a_folder_that_cannot_be_written_is_bad(nowhere: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """The finding names it. A file in a folder's place refuses everyone, root too."""
     nowhere.inbox.rmdir()

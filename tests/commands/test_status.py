@@ -72,7 +72,7 @@ def test_the_table_says_all_at_a_glance(capsys: pytest.CaptureFixture[str]) -> N
     waiting[11]["priority"] = 5
     failed = [{**frame(20, "failed", error="no [red]memory"), "finished_at": "2026-11-24T12:00:00Z"}]
     told = seen(frame(1, "running", step=5), *waiting, paused_by="ann", failed=failed)
-    inbox = {"waiting": [{"name": "x.json", "why": "still being written"}], "ignored": 1}
+    inbox = {"waiting": [{"name": "x.json", "why": "still being written"}], "more": 0, "ignored": 1}
     overview.show(Overview(url=told.url, state=told.state, recent=[], inbox=inbox))
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "Safelight 0.1.0 at http://here · cpu · model demo"

@@ -12,7 +12,7 @@ from daemon.prompts import Prompt, parse
 from daemon.settings import Home
 from tests.commands.conftest import SAFELIGHT, Type, typed
 from tests.daemons import TIMEOUT, Daemon
-from tests.pictures import pillow_texts
+from tests.pictures import WORKFLOW, pillow_texts, saved
 
 SMALL = ("--width", "64", "--height", "64", "--steps", "3")
 
@@ -53,6 +53,72 @@ def test_a_prompt_file_is_taken_with_what_is_typed_over_it(
     ended = safelight("submit", word, "--seed", "4", "--json", stdin=prompt)
     (job,) = json.loads(ended.stdout)["jobs"]
     assert (asked(daemon, job)["prompt"], asked(daemon, job)["seed"]) == ("a fox", 4)
+
+
+def test_a_finished_picture_is_made_again_pixel_by_pixel(daemon: Daemon, safelight: Type) -> None:
+    """Its file is all that is needed."""
+    first = safelight("submit", "a red fox", "--count", "2", "--seed", "7", *SMALL, "--wait", "--json")
+    original = json.loads(first.stdout)["frames"][1]
+    again = safelight("submit", str(daemon.home.root / original["path"]), "--wait", "--json")
+    (made,) = json.loads(again.stdout)["frames"]
+    assert (made["seed"], made["status"]) == (8, "done")
+    before = daemon.wait_for_type("FinalWritten", frame=original["id"])["data"]
+    after = daemon.wait_for_type("FinalWritten", frame=made["id"])["data"]
+    assert after["pixels_sha256"] == before["pixels_sha256"]
+
+
+def test_a_picture_of_another_program_becomes_a_job_that_names_what_is_lost(
+    daemon: Daemon, safelight: Type, tmp_path: Path
+) -> None:
+    """Read from A1111's text; a picture that says nothing is refused as a file is."""
+    text = "a red fox\nNegative prompt: grey\nSteps: 3, Seed: 5, Size: 64x64, Clip skip: 2"
+    (tmp_path / "fox.PNG").write_bytes(saved({"parameters": text}))
+    ended = safelight("submit", str(tmp_path / "fox.PNG"))
+    assert ended.stderr == "not carried over: Clip skip: 2\n"
+    job = int(ended.stdout.removeprefix("job "))
+    prompt = asked(daemon, job)
+    assert (prompt["prompt"], prompt["negative_prompt"], prompt["seed"]) == ("a red fox", "grey", 5)
+    assert (prompt["steps"], prompt["width"]) == (3, 64)
+    source = daemon.wait_for_type("JobAccepted", job=job)["data"]["source"]
+    assert source["not_carried"] == ["Clip skip: 2"]
+    (tmp_path / "bare.png").write_bytes(saved())
+    refused = safelight("submit", str(tmp_path / "bare.png"))
+    assert (refused.returncode, "carries no parameters" in refused.stderr) == (2, True)
+
+
+def test_a_comfyui_workflow_is_taken_like_a_prompt_file(
+    daemon: Daemon, safelight: Type, tmp_path: Path
+) -> None:
+    """In API format, as a file."""
+    (tmp_path / "flow.json").write_bytes(WORKFLOW)
+    safelight("pause")
+    ended = json.loads(safelight("submit", str(tmp_path / "flow.json"), "--json").stdout)
+    prompt = asked(daemon, ended["jobs"][0])
+    assert (prompt["prompt"], prompt["model"]) == ('a bottle with a "galaxy" in it', "sd_xl_base_1.0")
+    safelight("cancel", "--all")
+    safelight("resume")
+
+
+def test_several_jobs_of_one_file_are_all_told(daemon: Daemon, safelight: Type, tmp_path: Path) -> None:
+    """As a list or as lines; a key that was taken before is the job that it was then."""
+    small = {"width": 64, "height": 64, "steps": 1}
+    listed = {"key": "once", "defaults": small, "jobs": [{"prompt": "one"}, {"prompt": "two"}]}
+    (tmp_path / "two.json").write_text(json.dumps(listed))
+    lines = "\n".join(json.dumps({"prompt": word, **small}) for word in ("three", "four"))
+    (tmp_path / "two.jsonl").write_text(lines)
+    first = json.loads(safelight("submit", str(tmp_path / "two.json"), "--json").stdout)
+    words = [*(str(tmp_path / "two.jsonl"), "--wait"), "--json"]
+    second = json.loads(safelight("submit", *words).stdout)
+    told = [asked(daemon, job)["prompt"] for job in [*first["jobs"], *second["jobs"]]]
+    assert told == ["one", "two", "three", "four"]
+    assert [frame["status"] for frame in second["frames"]] == ["done", "done"]
+    third = json.loads(safelight("submit", "-", "--json", stdin=lines).stdout)
+    assert len(third["jobs"]) == 2
+    again = safelight("submit", str(tmp_path / "two.json"))
+    assert (again.returncode, again.stdout) == (
+        0,
+        f"job {first['jobs'][0]}, taken before: nothing was queued\n",
+    )
 
 
 def test_words_on_standard_input_are_a_prompt(daemon: Daemon, safelight: Type) -> None:

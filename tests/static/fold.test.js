@@ -141,4 +141,7 @@ test("a refused file is told of, a refused form tells it itself", () => {
   const byForm = { ...events[1], data: { ...events[1].data, source: { kind: "http", name: "127.0.0.1" } } };
   assert.equal(noticeText(byForm), null);
   assert.equal(noticeText(events[2]), null);
+  const source = { kind: "file", name: "fox.png", not_carried: ["Clip skip: 2"] };
+  const again = { ...events[2], data: { ...events[2].data, source } };
+  assert.equal(noticeText(again), "Job 4 was made from fox.png. Not carried over: Clip skip: 2");
 });
