@@ -19,7 +19,7 @@ from anyio.abc import TaskStatus
 from daemon import watch
 from daemon.arrivals import Arrival, Arrivals, Outlook, Overview, Waiting, shown
 from daemon.drops import Drop, claim_all, finish_all, left_claimed, prepare
-from daemon.events.log import Log, LogFailed
+from daemon.events.log import Key, Log, LogFailed
 from daemon.events.types import Event
 from daemon.projections import decisions
 from daemon.projections.state import State
@@ -70,6 +70,7 @@ class Inbox:
     async def run(self, *, task_status: TaskStatus[None]) -> None:
         """Take files until cancelled; started once what an earlier run left claimed is dealt with."""
         left = await to_thread.run_sync(left_claimed, self._home, self._model)
+        await self._log.recall([key for drop in left for key in needs(drop)])
         settled = [drop for drop in left if self._settled(drop)]
         await self._take([drop for drop in left if drop not in settled])
         await self._file_away(settled)
@@ -151,7 +152,7 @@ class Inbox:
 
     async def _take(self, drops: Sequence[Drop]) -> None:
         """Record every drop's fate (one commit serves them all), then file them away."""
-        outcomes = await self._log.decide_each([decision(drop) for drop in drops])
+        outcomes = await self._log.decide_each((decision(drop), needs(drop)) for drop in drops)
         recorded = []
         for drop, outcome in zip(drops, outcomes, strict=True):
             if isinstance(outcome, LogFailed):
@@ -189,6 +190,12 @@ class Inbox:
         self._said = set(troubles)
         self._scanned.set()
         self._scanned = anyio.Event()
+
+
+def needs(drop: Drop) -> list[Key]:
+    """What the decision on a drop looks at."""
+    jobs = len(drop.verdict.prompts) if isinstance(drop.verdict, Sheet) else 1
+    return decisions.claim_keys(drop.source.claim, jobs)
 
 
 def decision(drop: Drop) -> Callable[[State], Sequence[Event]]:

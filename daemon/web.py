@@ -10,11 +10,10 @@ import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from itertools import islice
-from operator import attrgetter
 from typing import Annotated, Any
 
 import msgspec
+from anyio import to_thread
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
@@ -26,20 +25,18 @@ from daemon import schema
 from daemon.arrivals import Outlook
 from daemon.events import codec
 from daemon.events.log import Log
-from daemon.events.types import JobAccepted, JobDuplicate, Source
+from daemon.events.types import Event, JobAccepted, Recorded, Source
 from daemon.guards import LINES, Guard, media_type
 from daemon.pictures import Recent
-from daemon.projections import decisions
+from daemon.projections import decisions, restoring
 from daemon.projections.frames import Frame
 from daemon.projections.laws import Refused
-from daemon.projections.state import State
+from daemon.projections.state import KEPT, State, row_key
 from daemon.settings import PAGE, VERSION, Settings
 from daemon.sheets import Sheet, read
 from daemon.sse import Streams
 
 MAX_BODY = 2**18
-ENDED_SHOWN = 200
-"""Ended frames in a snapshot; the page asks for older ones."""
 _PAGE_MAX = 1000
 _FOREVER = "private, max-age=31536000, immutable"
 
@@ -87,7 +84,8 @@ class Web:
 
     def _snapshot(self) -> bytes:
         state = self._log.state
-        ended = _newest_ended(state, ENDED_SHOWN)
+        ended = sorted(state.frames.keys() - state.open.keys())[-KEPT:]
+        shown = sorted({*ended, *state.open})
         return msgspec.json.encode(
             {
                 "position": self._log.position,
@@ -95,10 +93,12 @@ class Web:
                 "model": self._settings.model,
                 "inbox": str(self._settings.home.inbox),
                 "devices": self._devices(),
-                "frames": sorted(
-                    [*ended, *(state.frames[frame] for frame in state.open)], key=attrgetter("id")
-                ),
-                "older": len(state.frames) - len(state.open) - len(ended),
+                "frames": [state.frames[number] for number in shown],
+                "older": state.next_frame - 1 - len(shown),
+                "paces": [
+                    {"model": model, "width": width, "height": height, **msgspec.structs.asdict(pace)}
+                    for (model, width, height), pace in state.paces.items()
+                ],
             }
         )
 
@@ -106,25 +106,39 @@ class Web:
         return FileResponse(PAGE / "index.html", headers={"cache-control": "no-cache"})
 
     async def _health(self, request: Request) -> Response:
-        return _json({"version": VERSION, "position": self._log.position, "open": len(self._log.state.open)})
+        log = self._log
+        return _json(
+            {"version": VERSION, "epoch": log.epoch, "position": log.position, "open": len(log.state.open)}
+        )
 
     async def _frames(self, request: Request) -> Response:
         """A page of frames, newest first: `?before=` the last id seen, `?limit=`."""
         state = self._log.state
-        return self._rows(request, "frames", state.frames, state.next_frame)
+        return await self._rows(request, "frames", state.frames, state.next_frame)
 
     async def _jobs(self, request: Request) -> Response:
         """A page of jobs, newest first: `?before=` the last id seen, `?limit=`."""
         state = self._log.state
-        return self._rows(request, "jobs", state.jobs, state.next_job)
+        return await self._rows(request, "jobs", state.jobs, state.next_job)
 
-    def _rows(self, request: Request, name: str, rows: Mapping[int, object], following: int) -> Response:
-        before = min(_number(request, "before", following), following)
-        older = (rows[number] for number in range(before - 1, 0, -1))
-        return _json({"position": self._log.position, name: list(islice(older, _limit(request)))})
+    async def _rows(
+        self, request: Request, table: str, memory: Mapping[int, object], following: int
+    ) -> Response:
+        """The tables hold them all, memory what has changed since they were last written."""
+        before, limit = min(_number(request, "before", following), following), _limit(request)
+        newer = dict(memory)
+        async with self._log.cursor() as cursor:
+            stored = await to_thread.run_sync(restoring.page, cursor, table, before, limit)
+        known = {**{row_key(row): row for row in stored}, **newer, **memory}
+        numbers = sorted((number for number in known if number < before), reverse=True)[:limit]
+        return _json({"position": self._log.position, table: [known[number] for number in numbers]})
+
+    async def _known_frame(self, number: int) -> Frame | None:
+        await self._log.recall([("frames", number)])
+        return self._log.state.frames.get(number)
 
     async def _frame(self, request: Request) -> Response:
-        frame = self._log.state.frames.get(_frame_of(request))
+        frame = await self._known_frame(_frame_of(request))
         if frame is None:
             return _error(404, f"there is no frame {_frame_of(request)}")
         return _json({"position": self._log.position, "frame": frame})
@@ -150,7 +164,9 @@ class Web:
 
     async def _submit(self, request: Request) -> Response:
         """Prompts, as in a file: 201 with the job, or the jobs if they came as a list; 422 with the same
-        faults as a rejected file; 200 where a file or request with the same `key` was taken before.
+        faults as a rejected file.
+
+        With a `key`, or an `Idempotency-Key`, that was used before, 200 with what it led to then.
         """
         body = await _body(request)
         if body is None:
@@ -159,16 +175,25 @@ class Web:
         verdict = read(body, self._settings.model, lines=lines)
         if not isinstance(verdict, Sheet):
             return _json({"faults": verdict}, 422)
+        claim = verdict.claim or _claim(request)
         digest = hashlib.sha256(body).hexdigest()
-        claim = verdict.claim or uuid.uuid4().hex
         source = Source(kind="http", name=_client(request), sha256=digest, claim=claim)
         seeds = [secrets.randbelow(2**32) for _ in verdict.prompts]
-        decision = partial(decisions.accept, prompts=verdict.prompts, source=source, drawn_seeds=seeds)
-        events = [recorded.event for recorded in await self._log.decide(decision)]
-        if isinstance(events[0], JobDuplicate):
-            return _json({"job": events[0].job, "duplicate": True})
-        jobs = [_numbers(event) for event in events if isinstance(event, JobAccepted)]
-        return _json({"jobs": jobs} if verdict.several else jobs[0], 201)
+        decision = partial(decisions.accept_once, prompts=verdict.prompts, source=source, drawn_seeds=seeds)
+        new = await self._log.decide(decision, needs=decisions.claim_keys(claim, len(seeds)))
+        jobs = [_numbers(recorded.event) for recorded in new or await self._recorded_under(claim)]
+        return _json({"jobs": jobs} if verdict.several else jobs[0], 201 if new else 200)
+
+    async def _recorded_under(self, claim: str) -> list[Recorded]:
+        """What a drop or request with the same key led to."""
+        keys = decisions.claim_keys(claim, 1)
+        await self._log.recall(keys)
+        seqs = [found.seq for _, key in keys if (found := self._log.state.claims.get(str(key)))]
+        events = await self._log.read(min(seqs) - 1, max(seqs) - min(seqs) + 1)
+        named = {claim, *(f"{claim}.{index}" for index in range(len(events)))}
+        return [
+            one for one in events if isinstance(one.event, JobAccepted) and one.event.source.claim in named
+        ]
 
     async def _cancel(self, request: Request) -> Response:
         """Stop a frame; the body may say which step was being looked at: `{"step": 7}`."""
@@ -180,11 +205,11 @@ class Web:
             looked_at = msgspec.json.decode(body or b"{}", type=_LookedAt)
         except msgspec.DecodeError as error:
             return _error(422, str(error))
-        if frame not in self._log.state.frames:
+        if not 0 < frame < self._log.state.next_frame:
             return _error(404, f"there is no frame {frame}")
         decision = partial(decisions.cancel, frame=frame, by=_client(request), step=looked_at.step)
         try:
-            await self._log.decide(decision)
+            await self._log.decide(decision, needs=[("frames", frame)])
         except Refused as refusal:
             return _error(409, str(refusal))
         return _json({"position": self._log.position})
@@ -197,7 +222,7 @@ class Web:
         return Response(data, media_type="image/png", headers={"cache-control": _FOREVER})
 
     async def _final(self, request: Request) -> Response:
-        frame = self._log.state.frames.get(_frame_of(request))
+        frame = await self._known_frame(_frame_of(request))
         if frame is None or frame.path is None:
             return _error(404, "there is no such picture")
         path = self._settings.home.root / frame.path
@@ -220,14 +245,16 @@ class _LookedAt(msgspec.Struct, forbid_unknown_fields=True):
     step: Annotated[int, msgspec.Meta(ge=0, lt=2**31)] = 0
 
 
-def _numbers(event: JobAccepted) -> dict[str, Any]:
+def _numbers(event: Event) -> dict[str, Any]:
     """The numbers that a person goes on with."""
+    assert isinstance(event, JobAccepted)
     return {"job": event.job, "frames": list(range(event.first_frame, event.first_frame + len(event.seeds)))}
 
 
-def _newest_ended(state: State, limit: int) -> list[Frame]:
-    numbers = (number for number in range(state.next_frame - 1, 0, -1) if number not in state.open)
-    return [state.frames[number] for number in islice(numbers, limit)]
+def _claim(request: Request) -> str:
+    """Names the request: what the client calls it by `Idempotency-Key`, so that it may safely ask again."""
+    key = request.headers.get("idempotency-key")
+    return uuid.uuid4().hex if key is None else hashlib.sha256(f"key {key}".encode()).hexdigest()
 
 
 def _number(request: Request, name: str, default: int) -> int:

@@ -14,6 +14,7 @@ from daemon.drops import prepare
 from daemon.events.log import Log, opened
 from daemon.inbox import Inbox
 from daemon.pictures import Recent
+from daemon.projections import restoring
 from daemon.projections.state import State
 from daemon.server import listen, serving
 from daemon.settings import DEMO, Home, Settings
@@ -49,7 +50,7 @@ async def site(folder: Path, port: int = 0, token: str | None = None) -> AsyncIt
     recent = Recent()
     with listen("127.0.0.1", port) as listener:
         port = listener.getsockname()[1]
-        async with opened(home.history, State()) as log:
+        async with opened(home.history, State(), restoring) as log:
             inbox = Inbox(home, log, DEMO)
             web = Web(log, Settings(home=home), recent, lambda: ["cpu"], lambda: inbox.outlook)
             async with serving(web.application(port, token), web.streams, listener):

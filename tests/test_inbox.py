@@ -13,7 +13,8 @@ import pytest
 from daemon.drops import claimed
 from daemon.events.log import Log, opened
 from daemon.events.types import JobAccepted, JobDuplicate
-from daemon.inbox import CAP, Inbox, decision
+from daemon.inbox import CAP, Inbox, decision, needs
+from daemon.projections import restoring
 from daemon.projections.state import State
 from daemon.settings import DEMO, Home
 from tests.houses import House, writing
@@ -50,7 +51,7 @@ class Running:
 @asynccontextmanager
 async def watching(home: Home, cap: int = CAP) -> AsyncIterator[Running]:
     """A log with an inbox that feeds it."""
-    async with opened(home.history, State()) as log, anyio.create_task_group() as tasks:
+    async with opened(home.history, State(), restoring) as log, anyio.create_task_group() as tasks:
         inbox = Inbox(home, log, DEMO, cap)
         await tasks.start(inbox.run)
         with anyio.fail_after(60):
@@ -165,8 +166,8 @@ async def test_a_claim_that_a_crash_left_is_finished_once(home: Home, content: s
     (home.inbox / "a.json").write_text(content)
     (drop,) = House(home.root).claim()
     if committed:
-        async with opened(home.history, State()) as log:
-            (outcome,) = await log.decide_each([decision(drop)])
+        async with opened(home.history, State(), restoring) as log:
+            (outcome,) = await log.decide_each([(decision(drop), needs(drop))])
             assert isinstance(outcome, list)
     async with watching(home) as running:
         assert await running.types() == ["JobAccepted"] * content.count("prompt")

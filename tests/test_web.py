@@ -10,6 +10,8 @@ import pytest
 
 from daemon import schema
 from daemon.events.types import Event
+from daemon.projections import tables
+from daemon.projections.state import KEPT
 from daemon.server import listen
 from daemon.web import MAX_BODY
 from tests.serving import PATIENCE, Site, site
@@ -138,18 +140,26 @@ async def test_several_prompts_become_several_jobs_or_none(client: httpx.AsyncCl
     assert served.log.position == before
 
 
-async def test_a_key_that_came_before_is_answered_with_its_job(
+async def test_a_key_that_came_before_is_answered_with_its_jobs(
     client: httpx.AsyncClient, served: Site
 ) -> None:
-    """So a program may send again what it got no answer to."""
-    answer = None
+    """So a program may send again what it got no answer to; a file with the key is a duplicate."""
+    several = {"key": "monday", "jobs": [{"prompt": "a fox"}, {"prompt": "a wolf", "count": 2}]}
     for status in (201, 200):
-        answer = await client.post("/api/jobs", json={"prompt": "a fox", "key": "friday"})
-        assert (answer.status_code, answer.json()["job"]) == (status, 1)
-    assert answer is not None
-    assert answer.json()["duplicate"] is True
-    kinds = [type(recorded.event).__name__ for recorded in await served.log.read(0)]
-    assert kinds == ["JobAccepted", "JobDuplicate"]
+        one = await client.post("/api/jobs", json={"prompt": "a fox", "key": "friday"})
+        assert (one.status_code, one.json()) == (status, {"job": 1, "frames": [1]})
+        two = await client.post("/api/jobs", json=several)
+        jobs = [{"job": 2, "frames": [2]}, {"job": 3, "frames": [3, 4]}]
+        assert (two.status_code, two.json()) == (status, {"jobs": jobs})
+        await tables.flush(served.log)
+    (served.home.inbox / "a.json").write_text('{"prompt": "another", "key": "monday"}')
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(served.inbox.run)
+        await served.log.changed(3)
+        tasks.cancel_scope.cancel()
+    events = [recorded.event for recorded in await served.log.read(0)]
+    assert [type(event).__name__ for event in events] == ["JobAccepted"] * 3 + ["JobDuplicate"]
+    assert getattr(events[3], "job", 0) == 2
 
 
 async def test_what_waits_in_the_inbox_is_told_with_its_reason(
@@ -272,3 +282,38 @@ async def test_of_two_servers_on_one_port_the_second_is_told() -> None:
     """At once, and with what to do."""
     with listen("127.0.0.1", 0) as first, pytest.raises(OSError, match="choose another --port"):
         listen("127.0.0.1", first.getsockname()[1])
+
+
+async def test_the_same_key_leads_to_the_same_job(client: httpx.AsyncClient, served: Site) -> None:
+    """A program that does not know whether it was heard may ask again, also after the claim left memory."""
+    answers = []
+    for key in ("a", "b", "a"):
+        headers = {"idempotency-key": key}
+        answers.append(await client.post("/api/jobs", json={"prompt": "a cat", "count": 2}, headers=headers))
+    await tables.flush(served.log)
+    assert not served.log.state.claims
+    answers.append(await client.post("/api/jobs", json={"prompt": "x"}, headers={"idempotency-key": "b"}))
+    assert [answer.status_code for answer in answers] == [201, 201, 200, 200]
+    assert [answer.json()["job"] for answer in answers] == [1, 2, 1, 2]
+    assert answers[3].json()["frames"] == [3, 4]
+    assert served.log.position == 2
+
+
+async def test_pages_reach_back_beyond_memory(client: httpx.AsyncClient, served: Site) -> None:
+    """What has left memory comes from the tables, what is newer than they are from memory."""
+    total = KEPT + 20
+    for number in range(1, total + 1):
+        for event in (accepted, created, finished, deleted):
+            await served.log.append(event(number, number))
+    await tables.flush(served.log)
+    await served.log.append(accepted(total + 1, total + 1))
+    pages: list[int] = []
+    while page := (
+        await client.get("/api/frames", params={"limit": 100, **({"before": pages[-1]} if pages else {})})
+    ).json()["frames"]:
+        pages += [frame["id"] for frame in page]
+    assert pages == list(range(total + 1, 0, -1))
+    assert (await client.get("/api/frames/3")).json()["frame"]["status"] == "done"
+    assert (await client.get("/api/jobs", params={"before": 4})).json()["jobs"][0]["done"] == 1
+    assert (await client.post("/api/frames/3/cancel", json={})).json() == {"error": "frame 3 is done already"}
+    assert (await client.post("/api/frames/999/cancel", json={})).status_code == 404

@@ -27,6 +27,7 @@ from daemon.drops import claimed, prepare
 from daemon.events.log import opened
 from daemon.events.types import Event, JobAccepted, JobDuplicate, JobRejected
 from daemon.inbox import Inbox
+from daemon.projections import restoring, tables
 from daemon.projections.state import State
 from daemon.settings import DEMO, Home
 
@@ -159,12 +160,14 @@ def _drop(home: Home, numbers: range, seed: int) -> None:
 
 
 async def _take(home: Home) -> None:
-    async with opened(home.history, State()) as log, anyio.create_task_group() as tasks:
+    async with opened(home.history, State(), restoring) as log, anyio.create_task_group() as tasks:
+        await tasks.start(tables.run, log)
         await tasks.start(Inbox(home, log, DEMO, cap=10**6).run)
 
 
 async def _take_all(home: Home) -> None:
-    async with opened(home.history, State()) as log, anyio.create_task_group() as tasks:
+    async with opened(home.history, State(), restoring) as log, anyio.create_task_group() as tasks:
+        await tasks.start(tables.run, log)
         inbox = Inbox(home, log, DEMO, cap=10**6)
         await tasks.start(inbox.run)
         await inbox.scanned()
@@ -176,7 +179,7 @@ async def _take_all(home: Home) -> None:
 async def _faults(home: Home, files: int) -> list[str]:
     """Compare the log and the folders with what was dropped."""
     events: list[Event] = []
-    async with opened(home.history, State()) as log:
+    async with opened(home.history, State(), restoring) as log:
         while page := await log.read(len(events)):
             events += [recorded.event for recorded in page]
     every = [File(number) for number in range(files)]

@@ -25,7 +25,7 @@ from daemon.events.types import (
 from daemon.faults import Fault
 from daemon.projections.frames import ENDED, Status
 from daemon.projections.laws import Refused
-from daemon.projections.state import State
+from daemon.projections.state import Key, State
 from daemon.prompts import Prompt
 
 Interruption = Literal["daemon_died", "daemon_stopped", "device_died"]
@@ -49,7 +49,7 @@ def accept(
     `drawn_seeds` are for prompts without one. The last job bears the drop's own claim, the others it with
     a number: so a drop is known once all of it is, and what a power cut left of one is made whole.
     """
-    claims = [f"{source.claim}.{index}" for index in range(len(prompts) - 1)] + [source.claim]
+    claims = _claims(source.claim, len(prompts))
     if state.job_of(source.claim):
         return [JobDuplicate(job=_first_job(state, source.claim), source=source)]
     events: list[JobAccepted] = []
@@ -69,6 +69,23 @@ def accept(
         )
         frame += len(seeds)
     return events
+
+
+def accept_once(
+    state: State, prompts: Sequence[Prompt], source: Source, drawn_seeds: Sequence[int]
+) -> Sequence[Event]:
+    """Queue the jobs; nothing if their claim is settled, since then the first answer stands."""
+    return [] if source.claim in state.claims else accept(state, prompts, source, drawn_seeds)
+
+
+def _claims(claim: str, jobs: int) -> list[str]:
+    """What the jobs of a drop are recorded under, in their order."""
+    return [*(f"{claim}.{index}" for index in range(jobs - 1)), claim]
+
+
+def claim_keys(claim: str, jobs: int) -> list[Key]:
+    """The rows that a decision on a drop of so many jobs looks at, and of an earlier one with its key."""
+    return [("claims", key) for key in dict.fromkeys([f"{claim}.0", *_claims(claim, jobs)])]
 
 
 def _seeds(first: int, count: int) -> list[int]:
@@ -114,9 +131,7 @@ def cancel(state: State, frame: int, by: str, step: int) -> Sequence[Event]:
 
     Raises `Refused` if there is no such frame or it has ended.
     """
-    it = state.frames.get(frame)
-    if it is None:
-        raise Refused(f"there is no frame {frame}")
+    it = state.frame(frame)
     if it.status in ENDED:
         raise Refused(f"frame {frame} is {it.status} already")
     if it.status == "stopping":
