@@ -25,6 +25,7 @@ from watchfiles import awatch
 from daemon.drops import prepare
 from daemon.events.log import Log, opened
 from daemon.inbox import CAP, Inbox
+from daemon.projections import restoring, tables
 from daemon.projections.state import State
 from daemon.settings import DEMO, Home
 from daemon.watch import STEP_MS
@@ -157,7 +158,8 @@ def _cpu(process: "subprocess.Popen[str]") -> float:
 
 
 async def _with_inbox(home: Home, work: Callable[[Log[State], Inbox], Awaitable[None]]) -> None:
-    async with opened(home.history, State()) as log, anyio.create_task_group() as tasks:
+    async with opened(home.history, State(), restoring) as log, anyio.create_task_group() as tasks:
+        await tasks.start(tables.run, log)
         inbox = Inbox(home, log, DEMO, cap=max(CAP, FILES))
         await tasks.start(inbox.run)
         await work(log, inbox)

@@ -11,23 +11,23 @@ queue, the tables, the page) is a fold of that log.
                 doctor, with findings, house, machine, weights: what is wrong, and what to do
   app           composition root: makes every part, starts every task; nesting is shutdown order
   settings      what a person may choose, and the folders of a home
-  prompts       what a prompt file may hold; `parse` answers a Prompt or its faults          PURE
+  prompts       one job as a person writes it; `parse` answers a Prompt or its faults        PURE
+  sheets        what a prompt file may be: a job, several, or one on each line               PURE
+  schema        the JSON Schema of prompt files, made from the same types                    PURE
   faults        what is wrong with a JSON text, in words and places                          PURE
-  misfits       where a JSON value is not of the type it should have                         PURE
-  words         types and values as a person would say them                                  PURE
+  misfits       what keeps a value from being of a type, part by part                        PURE
+  words         a type as a person would say it                                              PURE
   locate        where things stand in a JSON text                                            PURE
-  sheets        a whole file: one job, a list with defaults, or a job per line               PURE
-  schema        the JSON Schema of prompt files, from the same types                         PURE
   png           PNG as chunks: texts in, texts out                                           PURE
   parameters    A1111's text: written for our pictures, read from anyone's                   PURE
   workflow      ComfyUI's graph in API format → the keys of a prompt                         PURE
   reprints      a finished picture, or a workflow → the prompt that makes it again           PURE
   inbox         files dropped in a folder → jobs; the task
-  arrivals      what lies in the inbox: ready or waiting, and why; the kinds of files
-  watch         what wakes the scan
-  leases        whether a file is open for writing somewhere
+  arrivals      what lies in the inbox: ready in which order, or waiting, and why
+  drops         one drop at a time: claim it, file it away
+  watch         a folder's changes, as long as they can be had
+  leases        whether anyone has a file open for writing
   mounts        what a folder lies on: can it be watched, can files be moved from it
-  drops         one dropped file at a time: look, claim, file away
   files         whole files or none, fsynced where it matters
   pictures      the names of pictures, their deletion, recent previews in memory
   web           the HTTP routes

@@ -277,8 +277,11 @@ def read_at_most(descriptor: int, limit: int, mark: Mark) -> bytes:
 
 
 def shown(name: str) -> str:
-    r"""A file's name for people and the log: bytes that are no UTF-8 as `\xNN`."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    r"""A file's name for people, terminals and the log: what cannot be shown, as `\xNN`."""
+    if name.isprintable():
+        return name
+    decoded = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in decoded)
 
 
 def _ending(name: str) -> str:

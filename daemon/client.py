@@ -54,12 +54,17 @@ class Client:
 
     def get(self, path: str, **query: str | int) -> dict[str, Any]:
         """The JSON that the route answers. Raises `Refused`, and `NotRunning` if the daemon is gone."""
-        return self._ask("GET", path, params=query)
+        return _body(self._answer("GET", path, params=query))
 
     def post(self, path: str, body: object = None) -> dict[str, Any]:
         """Ask for a change; it is in the log when this returns. Raises as `get` does."""
+        return self.send(path, body)[1]
+
+    def send(self, path: str, body: object = None) -> tuple[int, dict[str, Any]]:
+        """The same, with the answer's status: 201 where something new came of it."""
         content = msgspec.json.encode({} if body is None else body)
-        return self._ask("POST", path, content=content, headers={"content-type": "application/json"})
+        answer = self._answer("POST", path, content=content, headers={"content-type": "application/json"})
+        return answer.status_code, _body(answer)
 
     def follow(self, after: int) -> Iterator[dict[str, Any]]:
         """The log's events after `after`, as they become durable. Raises `NotRunning` at the daemon's end."""
@@ -72,14 +77,14 @@ class Client:
             raise NotRunning(f"the daemon at {self.address.url} is gone: {error}") from error
         raise NotRunning(f"the daemon at {self.address.url} has ended")
 
-    def _ask(self, method: str, path: str, **rest: Any) -> dict[str, Any]:
+    def _answer(self, method: str, path: str, **rest: Any) -> httpx.Response:
         try:
             answer = self.http.request(method, path, **rest)
         except httpx.TransportError as error:
             raise NotRunning(f"the daemon at {self.address.url} does not answer: {error}") from error
         if answer.is_error:
             raise Refused(answer.status_code, _body(answer))
-        return _body(answer)
+        return answer
 
 
 @contextmanager

@@ -152,7 +152,7 @@ class Inbox:
 
     async def _take(self, drops: Sequence[Drop]) -> None:
         """Record every drop's fate (one commit serves them all), then file them away."""
-        outcomes = await self._log.decide_each([(decision(drop), needs(drop)) for drop in drops])
+        outcomes = await self._log.decide_each((decision(drop), needs(drop)) for drop in drops)
         recorded = []
         for drop, outcome in zip(drops, outcomes, strict=True):
             if isinstance(outcome, LogFailed):
@@ -192,6 +192,12 @@ class Inbox:
         self._scanned = anyio.Event()
 
 
+def needs(drop: Drop) -> list[Key]:
+    """What the decision on a drop looks at."""
+    jobs = len(drop.verdict.prompts) if isinstance(drop.verdict, Sheet) else 1
+    return decisions.claim_keys(drop.source.claim, jobs)
+
+
 def decision(drop: Drop) -> Callable[[State], Sequence[Event]]:
     """What is to be recorded of a drop."""
     if not isinstance(drop.verdict, Sheet):
@@ -199,12 +205,6 @@ def decision(drop: Drop) -> Callable[[State], Sequence[Event]]:
     prompts = drop.verdict.prompts
     seeds = [secrets.randbelow(2**32) for _ in prompts]
     return partial(decisions.accept, prompts=prompts, source=drop.source, drawn_seeds=seeds)
-
-
-def needs(drop: Drop) -> list[Key]:
-    """The claims that the decision looks at."""
-    count = len(drop.verdict.prompts) if isinstance(drop.verdict, Sheet) else 1
-    return [("claims", claim) for claim in decisions.claims_of(drop.source.claim, count)]
 
 
 def _within(ready: Sequence[Arrival], room: int) -> int:

@@ -73,7 +73,7 @@ def entries(text: str) -> Iterator[Entry]:
 
 def offset_of(text: str, word: str) -> int:
     """Where a bare word such as `NaN` stands as a value, and not inside a string."""
-    return next(token.start() for token in _TOKEN.finditer(text) if token[0] == word)
+    return next(token.start() for token in _TOKEN.finditer(text) if token[0].startswith(word))
 
 
 def _after_comma(here: _Open | None) -> None:

@@ -4,7 +4,6 @@ Read in this order: Safelight's own parameters, A1111's text, ComfyUI's graph. W
 a prompt file is; a key that does not pass is left out and named, so that nothing is lost in silence.
 """
 
-import codecs
 import json
 import re
 from typing import Any
@@ -43,7 +42,7 @@ def read(data: bytes, model: str) -> Sheet | list[Fault]:
     verdict = sheets.read(data, model)
     if isinstance(verdict, Sheet):
         return verdict
-    graph = _object(data.removeprefix(codecs.BOM_UTF8))
+    graph = _object(data.decode("utf-8-sig", "replace"))
     return of_workflow(graph, model) if graph is not None and workflow.is_workflow(graph) else verdict
 
 
@@ -138,7 +137,7 @@ def _shown(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _object(text: str | bytes) -> dict[str, Any] | None:
+def _object(text: str) -> dict[str, Any] | None:
     """A JSON object, or None."""
     try:
         value = msgspec.json.decode(text)

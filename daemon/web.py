@@ -26,7 +26,7 @@ from daemon.arrivals import Outlook
 from daemon.control import Control
 from daemon.events import codec
 from daemon.events.log import Log
-from daemon.events.types import JobAccepted, JobDuplicate, Recorded, Source
+from daemon.events.types import Event, JobAccepted, Recorded, Source
 from daemon.faults import Fault
 from daemon.guards import LINES, Guard, media_type
 from daemon.pictures import Recent
@@ -167,9 +167,9 @@ class Web:
 
     async def _submit(self, request: Request) -> Response:
         """Prompts, as in a file: 201 with the job, or the jobs if they came as a list; 422 with the same
-        faults as a rejected file; 200 where a file or request with the same `key` was taken before.
+        faults as a rejected file.
 
-        With an `Idempotency-Key` that was used before, 200 with what it led to then.
+        With a `key`, or an `Idempotency-Key`, that was used before, 200 with what it led to then.
         """
         content = await body(request)
         if content is None:
@@ -183,24 +183,24 @@ class Web:
         name, rest = sender(request), verdict.not_carried
         source = Source(kind="http", name=name, sha256=digest, claim=claim, not_carried=rest)
         seeds = [secrets.randbelow(2**32) for _ in verdict.prompts]
-        accept = decisions.accept if verdict.claim else decisions.accept_once
-        decision = partial(accept, prompts=verdict.prompts, source=source, drawn_seeds=seeds)
-        claims = decisions.claims_of(claim, len(verdict.prompts))
-        new = await self._log.decide(decision, needs=[("claims", each) for each in claims])
-        if new and isinstance(new[0].event, JobDuplicate):
-            return json({"job": new[0].event.job, "duplicate": True})
-        recorded = new or await self._recorded_under(claims)
-        jobs = [_numbers(each.event) for each in recorded if isinstance(each.event, JobAccepted)]
+        decision = partial(decisions.accept_once, prompts=verdict.prompts, source=source, drawn_seeds=seeds)
+        new = await self._log.decide(decision, needs=decisions.claim_keys(claim, len(seeds)))
+        jobs = [_numbers(recorded.event) for recorded in new or await self._recorded_under(claim)]
         return json({"jobs": jobs} if verdict.several else jobs[0], 201 if new else 200)
 
     def _read(self, content: bytes) -> Sheet | list[Fault]:
         return reprints.read(content, self._settings.model)
 
-    async def _recorded_under(self, claims: list[str]) -> list[Recorded]:
-        """What a request with the same key led to."""
-        await self._log.recall([("claims", claim) for claim in claims])
-        known = self._log.state.claims
-        return [await self._log.recorded(known[claim].seq) for claim in claims if claim in known]
+    async def _recorded_under(self, claim: str) -> list[Recorded]:
+        """What a drop or request with the same key led to."""
+        keys = decisions.claim_keys(claim, 1)
+        await self._log.recall(keys)
+        seqs = [found.seq for _, key in keys if (found := self._log.state.claims.get(str(key)))]
+        events = await self._log.read(min(seqs) - 1, max(seqs) - min(seqs) + 1)
+        named = {claim, *(f"{claim}.{index}" for index in range(len(events)))}
+        return [
+            one for one in events if isinstance(one.event, JobAccepted) and one.event.source.claim in named
+        ]
 
     async def _cancel(self, request: Request) -> Response:
         """Stop a frame; the body may say which step was being looked at: `{"step": 7}`."""
@@ -248,15 +248,16 @@ class _LookedAt(msgspec.Struct, forbid_unknown_fields=True):
     step: Annotated[int, msgspec.Meta(ge=0, lt=2**31)] = 0
 
 
+def _numbers(event: Event) -> dict[str, Any]:
+    """The numbers that a person goes on with."""
+    assert isinstance(event, JobAccepted)
+    return {"job": event.job, "frames": list(range(event.first_frame, event.first_frame + len(event.seeds)))}
+
+
 def _claim(request: Request) -> str:
     """Names the request: what the client calls it by `Idempotency-Key`, so that it may safely ask again."""
     key = request.headers.get("idempotency-key")
     return uuid.uuid4().hex if key is None else hashlib.sha256(f"key {key}".encode()).hexdigest()
-
-
-def _numbers(event: JobAccepted) -> dict[str, Any]:
-    """The numbers that a person goes on with."""
-    return {"job": event.job, "frames": list(range(event.first_frame, event.first_frame + len(event.seeds)))}
 
 
 def _number(request: Request, name: str, default: int) -> int:

@@ -1,7 +1,6 @@
 """A home with the folders of drops, and ways to drop files and to take them without a daemon or a wait."""
 
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,11 +63,6 @@ class House:
 def names(folder: Path) -> list[str]:
     """What lies in a folder, hidden files left out."""
     return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
-
-
-def mode(path: Path) -> int:
-    """The type of what lies there, links not followed."""
-    return stat.S_IFMT(path.lstat().st_mode)
 
 
 @contextmanager

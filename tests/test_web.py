@@ -142,18 +142,26 @@ async def test_several_prompts_become_several_jobs_or_none(client: httpx.AsyncCl
     assert served.log.position == before
 
 
-async def test_a_key_that_came_before_is_answered_with_its_job(
+async def test_a_key_that_came_before_is_answered_with_its_jobs(
     client: httpx.AsyncClient, served: Site
 ) -> None:
-    """So a program may send again what it got no answer to."""
-    answer = None
+    """So a program may send again what it got no answer to; a file with the key is a duplicate."""
+    several = {"key": "monday", "jobs": [{"prompt": "a fox"}, {"prompt": "a wolf", "count": 2}]}
     for status in (201, 200):
-        answer = await client.post("/api/jobs", json={"prompt": "a fox", "key": "friday"})
-        assert (answer.status_code, answer.json()["job"]) == (status, 1)
-    assert answer is not None
-    assert answer.json()["duplicate"] is True
-    kinds = [type(recorded.event).__name__ for recorded in await served.log.read(0)]
-    assert kinds == ["JobAccepted", "JobDuplicate"]
+        one = await client.post("/api/jobs", json={"prompt": "a fox", "key": "friday"})
+        assert (one.status_code, one.json()) == (status, {"job": 1, "frames": [1]})
+        two = await client.post("/api/jobs", json=several)
+        jobs = [{"job": 2, "frames": [2]}, {"job": 3, "frames": [3, 4]}]
+        assert (two.status_code, two.json()) == (status, {"jobs": jobs})
+        await tables.flush(served.log)
+    (served.home.inbox / "a.json").write_text('{"prompt": "another", "key": "monday"}')
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(served.inbox.run)
+        await served.log.changed(3)
+        tasks.cancel_scope.cancel()
+    events = [recorded.event for recorded in await served.log.read(0)]
+    assert [type(event).__name__ for event in events] == ["JobAccepted"] * 3 + ["JobDuplicate"]
+    assert getattr(events[3], "job", 0) == 2
 
 
 async def test_what_waits_in_the_inbox_is_told_with_its_reason(

@@ -15,6 +15,7 @@ from daemon.events.types import JobAccepted
 from daemon.faults import Fault
 from daemon.settings import Home
 
+CREATED = 201
 POSTED = 2**18
 """Bytes that the daemon takes by post; a larger file goes through the inbox."""
 
@@ -43,14 +44,14 @@ def hand_in(daemon: Client, content: bytes, suffix: str, drop: Callable[[bytes, 
     if suffix != ".json" or len(content) > POSTED:
         return _taken_from(daemon, after, drop(content, suffix).name)
     try:
-        answer = daemon.post("/api/jobs", msgspec.Raw(content))
+        status, answer = daemon.send("/api/jobs", msgspec.Raw(content))
     except Refused as refusal:
         if "faults" not in refusal.answer:
             raise
         refuse(msgspec.convert(refusal.answer["faults"], list[Fault]))
-    if answer.get("duplicate"):
-        _tell_duplicate(answer["job"])
     numbers = {each["job"] for each in answer.get("jobs", [answer])}
+    if status != CREATED:
+        _tell_duplicate(min(numbers))
     jobs: list[JobAccepted] = []
     for message in daemon.follow(after):
         if message["type"] == "JobAccepted" and message["data"]["job"] in numbers:

@@ -41,7 +41,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     kind: Literal["file", "http"]
     name: str
-    """The file's name as it was dropped (undecodable bytes shown as `\\xNN`), or the client's address."""
+    """The file's name as it was dropped (what cannot be shown as `\\xNN`), or the client's address."""
     sha256: str
     """Of the bytes as they came, in hexadecimal."""
     claim: str

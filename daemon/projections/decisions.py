@@ -28,7 +28,7 @@ from daemon.events.types import (
 from daemon.faults import Fault
 from daemon.projections.frames import BEING_MADE, ENDED, Status
 from daemon.projections.laws import Refused
-from daemon.projections.state import State
+from daemon.projections.state import Key, State
 from daemon.prompts import Prompt
 
 Scope = Literal["all", "all-but-running"]
@@ -53,7 +53,7 @@ def accept(
     `drawn_seeds` are for prompts without one. The last job bears the drop's own claim, the others it with
     a number: so a drop is known once all of it is, and what a power cut left of one is made whole.
     """
-    claims = claims_of(source.claim, len(prompts))
+    claims = _claims(source.claim, len(prompts))
     if state.job_of(source.claim):
         return [JobDuplicate(job=_first_job(state, source.claim), source=source)]
     events: list[JobAccepted] = []
@@ -75,9 +75,21 @@ def accept(
     return events
 
 
-def claims_of(claim: str, count: int) -> list[str]:
-    """What the jobs of one drop bear."""
-    return [*(f"{claim}.{index}" for index in range(count - 1)), claim]
+def accept_once(
+    state: State, prompts: Sequence[Prompt], source: Source, drawn_seeds: Sequence[int]
+) -> Sequence[Event]:
+    """Queue the jobs; nothing if their claim is settled, since then the first answer stands."""
+    return [] if source.claim in state.claims else accept(state, prompts, source, drawn_seeds)
+
+
+def _claims(claim: str, jobs: int) -> list[str]:
+    """What the jobs of a drop are recorded under, in their order."""
+    return [*(f"{claim}.{index}" for index in range(jobs - 1)), claim]
+
+
+def claim_keys(claim: str, jobs: int) -> list[Key]:
+    """The rows that a decision on a drop of so many jobs looks at, and of an earlier one with its key."""
+    return [("claims", key) for key in dict.fromkeys([f"{claim}.0", *_claims(claim, jobs)])]
 
 
 def _seeds(first: int, count: int) -> list[int]:
@@ -87,13 +99,6 @@ def _seeds(first: int, count: int) -> list[int]:
 def _first_job(state: State, claim: str) -> int:
     """The first job of a drop that was taken."""
     return state.job_of(f"{claim}.0") or state.job_of(claim) or 0
-
-
-def accept_once(
-    state: State, prompts: Sequence[Prompt], source: Source, drawn_seeds: Sequence[int]
-) -> Sequence[Event]:
-    """Queue the jobs; nothing if their claim is settled, since then the first answer stands."""
-    return [] if source.claim in state.claims else accept(state, prompts, source, drawn_seeds)
 
 
 def reject(state: State, faults: list[Fault], source: Source) -> Sequence[Event]:
@@ -155,7 +160,7 @@ def cancel_job(state: State, job: int, by: str) -> Sequence[Event]:
 def cancel_all(state: State, scope: Scope, by: str) -> Sequence[Event]:
     """Ask for the end of everything, or of all that waits."""
     spared = BEING_MADE if scope == "all-but-running" else frozenset[Status]()
-    return _cancel_each(state, sorted(state.frames), by, spared)
+    return _cancel_each(state, state.unended(), by, spared)
 
 
 def _cancel_each(

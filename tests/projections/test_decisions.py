@@ -202,7 +202,7 @@ def test_a_job_is_cancelled_frame_by_frame() -> None:
 
 def test_all_or_all_that_waits_is_cancelled() -> None:
     """Nothing left to cancel is no error."""
-    state = given(accepted(seeds=(1, 2)), created(), accepted(2, 3))
+    state = given(accepted(seeds=(1, 2)), created(), accepted(2, 3)).fork()  # as the writer asks
     waiting = decisions.cancel_all(state, "all-but-running", "ann")
     everything = decisions.cancel_all(state, "all", "ann")
     assert [getattr(event, "frame", None) for event in waiting] == [2, 2, 3, 3]
