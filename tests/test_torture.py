@@ -9,7 +9,11 @@ import pytest
 @pytest.mark.parametrize(
     ("module", "arguments", "last"),
     [
-        ("tests.torture", ["--kills", "18", "--files", "300"], "nothing lost, doubled or falsely rejected"),
+        (
+            "tests.torture",
+            ["--kills", "18", "--files", "300", "--stopped", "2000"],
+            "nothing lost, doubled or falsely rejected",
+        ),
         ("tests.fuzz", ["--count", "8000"], "refused with their places"),
     ],
 )

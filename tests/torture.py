@@ -117,6 +117,49 @@ def _spooled(path: Path, content: bytes) -> Path:
     return spooled
 
 
+def overflow(home: Home, *, files: int) -> list[str]:
+    """Drop files while the inbox stands still, more than its watcher is told of; answers as `torture`."""
+    prepare(home)
+    taker = _forked(partial(anyio.run, _take, home))
+    (home.inbox / "first.json").write_bytes(b'{"prompt": "first"}')
+    _wait_for(home.done / "first.json")
+    os.kill(taker, signal.SIGSTOP)
+    begun = time.monotonic()
+    for number in range(files):
+        (home.inbox / f"{number}.json").write_bytes(b'{"prompt": "%d"}' % number)
+    dropped = time.monotonic()
+    os.kill(taker, signal.SIGCONT)
+    _wait_for(home.done / f"{files - 1}.json")
+    print(f"{files} files dropped in {dropped - begun:.1f} s, taken in {time.monotonic() - dropped:.1f} s")
+    _wait_for_all(home, files + 1)
+    os.kill(taker, signal.SIGKILL)
+    os.waitpid(taker, 0)
+    accepted = Counter(
+        event.prompt.prompt for event in anyio.run(_events, home) if isinstance(event, JobAccepted)
+    )
+    wanted = Counter(["first", *map(str, range(files))])
+    return [f"lost: {prompt}" for prompt in wanted - accepted] + [
+        f"doubled or unknown: {prompt}" for prompt in accepted - wanted
+    ]
+
+
+def _wait_for(path: Path) -> None:
+    _until(path.exists)
+
+
+def _wait_for_all(home: Home, files: int) -> None:
+    _until(lambda: sum(1 for _ in home.done.iterdir()) == files)
+
+
+def _until(true: Callable[[], bool]) -> None:
+    """Look again and again, from a process that has no other way to hear of it; for five minutes at most."""
+    ends = time.monotonic() + 300
+    while not true():
+        if time.monotonic() > ends:
+            raise TimeoutError("it did not come about")
+        time.sleep(0.05)
+
+
 def torture(home: Home, *, kills: int, files: int, seed: int) -> list[str]:
     """Kill `kills` times while `files` files are dropped; answers what is wrong at the end, in words."""
     dice = random.Random(seed)
@@ -176,12 +219,17 @@ async def _take_all(home: Home) -> None:
         tasks.cancel_scope.cancel()
 
 
-async def _faults(home: Home, files: int) -> list[str]:
-    """Compare the log and the folders with what was dropped."""
+async def _events(home: Home) -> list[Event]:
     events: list[Event] = []
     async with opened(home.history, State(), restoring) as log:
         while page := await log.read(len(events)):
             events += [recorded.event for recorded in page]
+    return events
+
+
+async def _faults(home: Home, files: int) -> list[str]:
+    """Compare the log and the folders with what was dropped."""
+    events = await _events(home)
     every = [File(number) for number in range(files)]
     accepted = Counter(event.prompt.prompt for event in events if isinstance(event, JobAccepted))
     rejected = Counter(event.source.name for event in events if isinstance(event, JobRejected))
@@ -213,14 +261,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="kill -9 the inbox while files arrive")
     parser.add_argument("--kills", type=int, default=500)
     parser.add_argument("--files", type=int, default=10_500)
+    parser.add_argument("--stopped", type=int, default=30_000, help="files dropped while it stands still")
     parser.add_argument("--seed", type=int, default=time.time_ns() % 10**6)
     asked = parser.parse_args()
     print(f"{asked.kills} kills, {asked.files} files, seed {asked.seed}", flush=True)
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        home = Home(Path(folder))
-        logging.basicConfig(filename=home.root / "torture.log", level=logging.WARNING)
-        faults = torture(home, kills=asked.kills, files=asked.files, seed=asked.seed)
+        logging.basicConfig(filename=Path(folder) / "torture.log", level=logging.WARNING)
+        faults = torture(Home(Path(folder) / "a"), kills=asked.kills, files=asked.files, seed=asked.seed)
+        faults += overflow(Home(Path(folder) / "b"), files=asked.stopped)
     print("\n".join(faults) or "nothing lost, doubled or falsely rejected")
     print(f"{time.monotonic() - begun:.0f} s")
     sys.exit(bool(faults))
