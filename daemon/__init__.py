@@ -9,6 +9,7 @@ queue, the tables, the page) is a fold of that log.
   settings      what a person may choose, and the folders of a home
   prompts       what a prompt file may hold; `parse` answers a Prompt or its faults          PURE
   faults        what is wrong with a JSON text, in words and places                          PURE
+  samplers      the samplers and schedulers that a prompt may name, and their pairings       PURE
   locate        where things stand in a JSON text                                            PURE
   inbox         files dropped in a folder → jobs; the task
   drops         one dropped file at a time: look, claim, file away
@@ -30,7 +31,7 @@ queue, the tables, the page) is a fold of that log.
   gpu/          in the daemon: plan (which frame next, PURE) · wire (the messages, PURE) ·
                 process (a child and its pipes) · device (one task per device) ·
                 making (one frame's making) · recovery (frames whose maker is gone);
-                in the child only: child · orders · work · sdxl · denoise · previews · demo
+                in the child only: child · orders · work · sdxl · denoise · samplers · previews · demo
 
 Start with `events/types`, then `app`.
 """

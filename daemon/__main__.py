@@ -9,14 +9,17 @@ from typing import Annotated
 
 import anyio
 import duckdb
+import msgspec
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.table import Table
 
 from daemon import app, samples
 from daemon.events.codec import UnknownEvent
 from daemon.events.log import LogFailed
 from daemon.events.opening import HistoryDamaged, HomeInUse
+from daemon.samplers import ALL, SAMPLERS, SCHEDULERS
 from daemon.settings import DEMO, Home, Settings
 
 cli = typer.Typer(
@@ -64,6 +67,24 @@ def demo(
     settings = Settings(home=_home(home), host=host, port=port, device=device, until_idle=until_idle)
     samples.drop(settings.home)
     _run(settings)
+
+
+@cli.command()
+def samplers(
+    as_json: Annotated[bool, typer.Option("--json", help="One array of objects, for programs.")] = False,
+) -> None:
+    """List the samplers, and the schedulers that each goes with."""
+    if as_json:
+        typer.echo(msgspec.json.encode(list(SAMPLERS.values())))
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("sampler", "A1111", "schedulers", ""):
+        table.add_column(heading, overflow="fold")
+    for it in SAMPLERS.values():
+        every = "all" if it.schedulers == ALL else ", ".join(it.schedulers)
+        table.add_row(it.name, it.label, every, it.note)
+    console.print(table)
+    console.print(f"\nAll schedulers: {', '.join(SCHEDULERS)}")
 
 
 def _home(path: Path) -> Home:

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from daemon.faults import Fault, diagnose, fault_at, repeated, text_of
+from daemon.samplers import Choice, Refusal, choose
 from daemon.settings import DEMO
 
 MAX_BYTES = 2**20
@@ -23,6 +24,7 @@ Steps = Annotated[int, Meta(ge=1, le=500)]
 Scale = Annotated[float, Meta(ge=0, le=100)]
 Seed = Annotated[int, Meta(ge=0, lt=2**53)]
 Count = Annotated[int, Meta(ge=1, le=100)]
+Name = Annotated[str, Meta(min_length=1, max_length=100)]
 Priority = Annotated[int, Meta(ge=-1000, le=1000)]
 Project = Annotated[str, Meta(min_length=1, max_length=100)]
 Model = Annotated[str, Meta(max_length=200, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_. -]*$(?!\n)")]
@@ -38,6 +40,9 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     height: Pixels | None = None
     steps: Steps | None = None
     cfg_scale: Scale | None = None
+    sampler: Name | None = None
+    """As `safelight samplers` lists them, or an A1111 name, which may hold the scheduler too."""
+    scheduler: Name | None = None
     seed: Seed | None = None
     """null: drawn, and recorded with the job."""
     count: Count = 1
@@ -62,6 +67,9 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     project: str
     priority: int
+    # Before there were these two, every picture was made so.
+    sampler: str = "euler"
+    scheduler: str = "ddim_uniform"
 
 
 class Defaults(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,15 +98,17 @@ def parse(data: bytes, model: str) -> Prompt | list[Fault]:
         asked = msgspec.json.decode(text, type=Asked)
     except (msgspec.DecodeError, RecursionError):
         return diagnose(text, Asked, EXAMPLE)
-    return repeated(text) or _blank(text, asked) or complete(asked, model)
+    return repeated(text) or _blank(text, asked) or _unpaired(text, asked) or complete(asked, model)
 
 
 def complete(asked: Asked, model: str) -> Prompt:
-    """Every default filled in."""
+    """Every default filled in. `asked` has a sampler and a scheduler that go together."""
+    choice = choose(asked.sampler, asked.scheduler)
+    assert isinstance(choice, Choice), choice
     name = asked.model or model
     given = {key: value for key, value in _fields(asked).items() if value is not None}
     defaults = DEMO_DEFAULTS if name == DEMO else SDXL_DEFAULTS
-    return Prompt(**{**_fields(defaults), "seed": None, **given, "model": name})
+    return Prompt(**{**_fields(defaults), "seed": None, **given, **_fields(choice), "model": name})
 
 
 def _fields(struct: msgspec.Struct) -> dict[str, Any]:
@@ -107,3 +117,12 @@ def _fields(struct: msgspec.Struct) -> dict[str, Any]:
 
 def _blank(text: str, asked: Asked) -> list[Fault]:
     return [] if asked.prompt.strip() else [fault_at(text, "$.prompt", "`prompt` is blank", EXAMPLE)]
+
+
+def _unpaired(text: str, asked: Asked) -> list[Fault]:
+    """What is wrong with the sampler, the scheduler, or the two of them together."""
+    choice = choose(asked.sampler, asked.scheduler)
+    if not isinstance(choice, Refusal):
+        return []
+    key = choice.key if getattr(asked, choice.key) is not None else "sampler"
+    return [fault_at(text, f"$.{key}", choice.message, choice.suggestion)]

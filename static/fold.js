@@ -22,6 +22,8 @@
  * @property {number} width
  * @property {number} height
  * @property {number} cfg_scale
+ * @property {string} sampler
+ * @property {string} scheduler
  * @property {number} priority
  * @property {number} step  the last one that has a picture; once cancelled, the last one made
  * @property {number} steps
@@ -109,9 +111,11 @@ const named = (devices, device) => [...new Set([...devices.filter((name) => name
  */
 function queued({ job, first_frame, seeds, prompt }, ts) {
   const { project, model, negative_prompt, width, height, cfg_scale, priority, steps } = prompt;
+  const { sampler = "euler", scheduler = "ddim_uniform" } = prompt; // what all were before there was a choice
   return seeds.map((/** @type {number} */ seed, /** @type {number} */ index) => ({
     id: first_frame + index, job, index, status: "queued",
-    project, model, prompt: prompt.prompt, negative_prompt, seed, width, height, cfg_scale, priority,
+    project, model, prompt: prompt.prompt, negative_prompt, seed, width, height, cfg_scale,
+    sampler, scheduler, priority,
     step: 0, steps, attempt: 1, device_deaths: 0,
     generator: null, device: null, path: null, preview: null, error: null,
     queued_at: ts, created_at: null, updated_at: ts, finished_at: null,

@@ -10,6 +10,8 @@ from daemon.settings import Home
 from tests.daemons import Daemon
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Before anything imports torch: OpenMP's threads else spin at each barrier (see `daemon/gpu/child.prepare`).
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @pytest.fixture

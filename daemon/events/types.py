@@ -134,10 +134,13 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     scheduler: str
     """The diffusers class."""
     scheduler_config: dict[str, Any]
+    """Where it differs from the class's defaults."""
     dtype: str
     device: str
     versions: dict[str, str]
     """Of torch, diffusers and transformers."""
+    sigmas: list[float] = []
+    """Noise levels at each call of the UNet, and the one at which the last ends."""
 
 
 class FinalWritten(msgspec.Struct, frozen=True, kw_only=True):

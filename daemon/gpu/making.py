@@ -13,6 +13,7 @@ from typing import Literal
 
 import anyio
 from anyio import to_thread
+from msgspec.structs import replace
 
 from daemon import pictures
 from daemon.events.log import Log
@@ -31,7 +32,6 @@ from daemon.gpu import wire
 from daemon.gpu.process import Child, ChildDied
 from daemon.projections.frames import Frame
 from daemon.projections.state import State
-from daemon.prompts import Prompt
 from daemon.settings import Home
 
 FailureKind = Literal["out_of_memory", "bad_model", "device_died", "disk", "internal"]
@@ -90,6 +90,8 @@ class Making:
             steps=frame.steps,
             cfg_scale=frame.cfg_scale,
             seed=frame.seed,
+            sampler=frame.sampler,
+            scheduler=frame.scheduler,
         )
 
     async def _forward_cancel(self, child: Child) -> None:
@@ -192,24 +194,12 @@ class Making:
 
     def _recipe(self, reply: wire.Final) -> Recipe:
         frame = self._frame
-        prompt = Prompt(
-            prompt=frame.prompt,
-            negative_prompt=frame.negative_prompt,
-            width=frame.width,
-            height=frame.height,
-            steps=frame.steps,
-            cfg_scale=frame.cfg_scale,
-            seed=frame.seed,
-            count=1,
-            model=frame.model,
-            project=frame.project,
-            priority=frame.priority,
-        )
         return Recipe(
-            prompt=prompt,
+            prompt=replace(self._log.state.prompts[frame.job], seed=frame.seed, count=1),
             seed=frame.seed,
             scheduler=reply.scheduler,
             scheduler_config=reply.scheduler_config,
+            sigmas=reply.sigmas,
             dtype=reply.dtype,
             device=self._ready.device,
             versions=self._ready.versions,

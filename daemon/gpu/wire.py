@@ -30,6 +30,8 @@ class Begin(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     steps: int
     cfg_scale: float
     seed: int
+    sampler: str
+    scheduler: str
 
 
 class Cancel(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -98,6 +100,7 @@ class Final(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     pixels_sha256: str
     scheduler: str
     scheduler_config: dict[str, object]
+    sigmas: list[float]
     dtype: str
     data: bytes
     """PNG."""

@@ -15,7 +15,7 @@ import diffusers
 import torch
 import transformers
 
-from daemon.gpu import demo, denoise, previews, sdxl, wire
+from daemon.gpu import demo, denoise, previews, samplers, sdxl, wire
 from daemon.gpu.orders import Order, Orders
 
 Send = Callable[[wire.Reply], None]
@@ -134,7 +134,6 @@ def _cancelled(begin: wire.Begin, step: int) -> wire.Cancelled:
 
 
 def _final(begin: wire.Begin, state: denoise.Denoise, pixels: previews.Pixels) -> wire.Final:
-    config = state.scheduler.config.items()
     height, width, _ = pixels.shape
     return wire.Final(
         frame=begin.frame,
@@ -143,7 +142,8 @@ def _final(begin: wire.Begin, state: denoise.Denoise, pixels: previews.Pixels) -
         height=height,
         pixels_sha256=hashlib.sha256(pixels.tobytes()).hexdigest(),
         scheduler=type(state.scheduler).__name__,
-        scheduler_config={key: value for key, value in config if not key.startswith("_")},
+        scheduler_config=samplers.options(state.scheduler),
+        sigmas=samplers.levels(state.scheduler),
         dtype=str(state.checkpoint.dtype).removeprefix("torch."),
         data=previews.png(pixels),
     )

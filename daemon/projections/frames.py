@@ -42,6 +42,8 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     width: int
     height: int
     cfg_scale: float
+    sampler: str
+    scheduler: str
     priority: int
     step: int = 0
     """The last step that has a picture; for a cancelled frame, the last step made."""
@@ -91,6 +93,8 @@ def queued(event: JobAccepted, ts: datetime) -> list[Frame]:
             width=prompt.width,
             height=prompt.height,
             cfg_scale=prompt.cfg_scale,
+            sampler=prompt.sampler,
+            scheduler=prompt.scheduler,
             priority=prompt.priority,
             steps=prompt.steps,
             queued_at=ts,

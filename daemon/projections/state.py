@@ -27,6 +27,7 @@ from daemon.projections import frames, jobs
 from daemon.projections.frames import ENDED, Frame, FrameEvent
 from daemon.projections.jobs import Job
 from daemon.projections.laws import Refused, check
+from daemon.prompts import Prompt
 
 _FRAME_EVENTS = get_args(FrameEvent)
 _REASONS = (CancelRequested, FrameInterrupted)
@@ -44,6 +45,8 @@ class State:
         """The state of an empty log."""
         self.frames: MutableMapping[int, Frame] = {}
         self.jobs: MutableMapping[int, Job] = {}
+        self.prompts: MutableMapping[int, Prompt] = {}
+        """The whole prompt of each job, as it was accepted."""
         self.claims: MutableMapping[str, int] = {}
         """The job that each claim became; 0 for a rejected one."""
         self.reasons: MutableMapping[int, int] = {}
@@ -64,6 +67,7 @@ class State:
         draft = type(self)()
         draft.frames = ChainMap({}, self.frames)
         draft.jobs = ChainMap({}, self.jobs)
+        draft.prompts = ChainMap({}, self.prompts)
         draft.claims = ChainMap({}, self.claims)
         draft.reasons = ChainMap({}, self.reasons)
         draft.next_job, draft.next_frame, draft.position = self.next_job, self.next_frame, self.position
@@ -75,6 +79,7 @@ class State:
             self._put(frame)
         for job in _layer(draft.jobs).values():
             self._put_job(job)
+        self.prompts.update(_layer(draft.prompts))
         self.claims.update(_layer(draft.claims))
         self.reasons.update(_layer(draft.reasons))
         self.next_job, self.next_frame, self.position = draft.next_job, draft.next_frame, draft.position
@@ -112,6 +117,7 @@ class State:
 
     def _accept(self, event: JobAccepted, recorded: Recorded) -> None:
         self._put_job(jobs.accepted(event, recorded.ts))
+        self.prompts[event.job] = event.prompt
         self.claims[event.source.claim] = event.job
         for frame in frames.queued(event, recorded.ts):
             self._put(frame)

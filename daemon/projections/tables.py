@@ -25,7 +25,7 @@ EVERY = 0.5
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 """Of the tables' columns; tables of another version are dropped and made again."""
 
 _TABLES: dict[str, type[msgspec.Struct]] = {"frames": Frame, "jobs": Job}
