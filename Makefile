@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 DEMO_HOME ?= safelight-home
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run install test lint format clean
+.PHONY: run install test torture lint format clean
 
 run: install  ## the daemon on the built-in model, with sample prompts
 	$(BIN)/safelight demo --home $(DEMO_HOME)
@@ -15,6 +15,9 @@ install: $(VENV)/.installed  ## the commands, in .venv/bin
 
 test: $(VENV)/.installed-for-tests lint  ## lint, types, import contracts and all tests
 	$(BIN)/pytest
+
+torture: $(VENV)/.installed-for-tests  ## the long forms of the crash tests, some minutes
+	$(BIN)/pytest -m torture
 
 lint: $(VENV)/.installed-for-tests
 	$(BIN)/ruff check

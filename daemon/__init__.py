@@ -30,8 +30,10 @@ queue, the tables, the page) is a fold of that log.
                 decisions: requests → events (all PURE) · tables: the derived DuckDB tables
   gpu/          in the daemon: plan (which frame next, PURE) · wire (the messages, PURE) ·
                 process (a child and its pipes) · device (one task per device) ·
-                making (one frame's making) · recovery (frames whose maker is gone);
-                in the child only: child · orders · work · sdxl · denoise · samplers · previews · demo
+                making (one frame's making) · stored (frames' states on disk) ·
+                recovery (frames whose maker is gone);
+                in the child only: child · orders · work · sdxl · denoise · samplers ·
+                snapshots · previews · demo
 
 Start with `events/types`, then `app`.
 """

@@ -36,6 +36,12 @@ HomeOption = Annotated[
 HostOption = Annotated[str, typer.Option(help="Address to listen on; any but loopback needs a token.")]
 PortOption = Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda:0 …")]
+StoreOption = Annotated[
+    float,
+    typer.Option(
+        help="Store a picture's state every so many seconds of work, to go on after a crash.", min=0
+    ),
+]
 IdleOption = Annotated[bool, typer.Option("--until-idle", help="End when there is nothing left to do.")]
 DEFAULT_HOME = Path("~/safelight")
 
@@ -49,10 +55,21 @@ def up(
         str, typer.Option(help="Checkpoint of prompts that name none: a folder in models/checkpoints.")
     ] = DEMO,
     device: DeviceOption = "auto",
+    store_every: StoreOption = 5.0,
     until_idle: IdleOption = False,
 ) -> None:
     """Run the daemon."""
-    _run(Settings(home=_home(home), host=host, port=port, model=model, device=device, until_idle=until_idle))
+    _run(
+        Settings(
+            home=_home(home),
+            host=host,
+            port=port,
+            model=model,
+            device=device,
+            store_every=store_every,
+            until_idle=until_idle,
+        )
+    )
 
 
 @cli.command()

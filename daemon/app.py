@@ -59,7 +59,7 @@ async def _serve(
 ) -> None:
     recent = pictures.Recent()
     token = None if settings.host in LOOPBACK else secrets.token_urlsafe(16)
-    device = Device(settings.device, settings.home, log, recent)
+    device = Device(settings, log, recent)
     web = Web(log, settings, recent, lambda: [device.name])
     inbox = Inbox(settings.home, log, settings.model)
     port: int = listener.getsockname()[1]

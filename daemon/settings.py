@@ -67,5 +67,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The checkpoint of jobs that name none: a folder's name in `models/checkpoints`, or `demo`."""
     device: str = "auto"
     """`cpu`, `cuda:0` …; `auto` takes the first GPU, else the CPU."""
+    store_every: float = 5.0
+    """Seconds of work that a crash may cost: so often a frame's state is stored."""
     until_idle: bool = False
     """End once the inbox is empty and every job has ended."""

@@ -142,7 +142,9 @@ class Web:
         return _json({"job": recorded.event.job, "frames": frames}, 201)
 
     async def _cancel(self, request: Request) -> Response:
-        """Stop a frame; the body may say which step was being looked at: `{"step": 7}`."""
+        """Stop a frame; the body may say which step was being looked at, and that what there is should be
+        decoded and kept: `{"step": 7, "keep_partial": true}`.
+        """
         frame = _frame_of(request)
         body = await _body(request)
         if body is None:
@@ -153,7 +155,8 @@ class Web:
             return _error(422, str(error))
         if frame not in self._log.state.frames:
             return _error(404, f"there is no frame {frame}")
-        decision = partial(decisions.cancel, frame=frame, by=_client(request), step=looked_at.step)
+        step, keep = looked_at.step, looked_at.keep_partial
+        decision = partial(decisions.cancel, frame=frame, by=_client(request), step=step, keep_partial=keep)
         try:
             await self._log.decide(decision)
         except Refused as refusal:
@@ -189,6 +192,7 @@ class _Fresh(StaticFiles):
 
 class _LookedAt(msgspec.Struct, forbid_unknown_fields=True):
     step: Annotated[int, msgspec.Meta(ge=0, lt=2**31)] = 0
+    keep_partial: bool = False
 
 
 def _newest_ended(state: State, limit: int) -> list[Frame]:

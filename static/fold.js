@@ -139,7 +139,7 @@ const CHANGES = new Map(
     ["PreviewDeleted", () => ({ preview: null })],
     // A Stop that lost the race against the end is in the log, but the end stands.
     ["CancelRequested", (frame) => (hasEnded(frame) ? {} : { status: "stopping" })],
-    ["FrameCancelled", (_, { step }, ts) => ({ status: "cancelled", step, finished_at: ts })],
+    ["FrameCancelled", (_, { step, path = null }, ts) => ({ status: "cancelled", step, path, finished_at: ts })],
     ["FrameFailed", (_, { message, attempt }, ts) => ({
       status: "failed", error: message, attempt, finished_at: ts,
     })],

@@ -177,14 +177,18 @@ class CancelRequested(msgspec.Struct, frozen=True, kw_only=True):
     job: int
     by: str
     step: Step
+    keep_partial: bool = False
+    """Whether what there is should be decoded and kept."""
 
 
 class FrameCancelled(msgspec.Struct, frozen=True, kw_only=True):
-    """The frame was stopped after `step` steps; the VAE decode was not paid for."""
+    """The frame was stopped after `step` steps; the VAE decode was not paid for, unless it was asked for."""
 
     frame: int
     job: int
     step: Step
+    path: str | None = None
+    """Of the partial picture, where it was to be kept."""
 
 
 class FrameFailed(msgspec.Struct, frozen=True, kw_only=True):

@@ -43,6 +43,8 @@ class Denoise:
     """As `samplers.levels` gives them."""
     generator: torch.Generator
     """Drew the first noise, and draws that of each step."""
+    denoised: torch.Tensor | None = None
+    """The last step's x0, float32."""
     step: int = 0
     """Steps made, as a person counts them: samplers of second order call the UNet twice but in the last."""
 
@@ -98,6 +100,7 @@ def step(state: Denoise) -> Denoised:
         denoised = _advance(state, first)
         for call in range(first + 1, min(first + state.scheduler.order, len(state.times))):
             denoised = _advance(state, call)
+    state.denoised = denoised
     state.step += 1
     return Denoised(denoised, state.sigmas[first])
 
@@ -149,10 +152,15 @@ def _x0(kind: str, sigma: torch.Tensor, sample: torch.Tensor, predicted: torch.T
 
 
 def finish(state: Denoise) -> Pixels:
-    """Decode the latent as it stands: uint8, height × width × 3."""
-    pipe = state.checkpoint.pipe
+    """Decode the latent as it stands after the last step: uint8, height × width × 3."""
+    return decode(state.checkpoint, state.latent)
+
+
+def decode(checkpoint: Checkpoint, latent: torch.Tensor) -> Pixels:
+    """The picture of a latent in model space (1 × 4 × h × w): uint8, 8h × 8w × 3."""
+    pipe = checkpoint.pipe
     with torch.inference_mode(), _safe_precision(pipe.vae) as dtype:
-        decoded = pipe.vae.decode(_unscaled(pipe.vae, state.latent.to(dtype)), return_dict=False)[0]
+        decoded = pipe.vae.decode(_unscaled(pipe.vae, latent.to(dtype)), return_dict=False)[0]
         image = pipe.image_processor.postprocess(decoded, output_type="np")[0]
     pixels: Pixels = (image * 255).round().astype("uint8")
     return pixels

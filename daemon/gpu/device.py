@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 from functools import partial
 
 import anyio
+from anyio import to_thread
 from anyio.abc import TaskStatus
 
 from daemon import pictures
 from daemon.events.log import Log
-from daemon.gpu import plan, wire
+from daemon.gpu import plan, stored, wire
 from daemon.gpu.making import Making
 from daemon.gpu.process import Child, ChildDied, started
 from daemon.gpu.recovery import interrupt, tidy
@@ -22,7 +23,7 @@ from daemon.projections.decisions import Interruption
 from daemon.projections.frames import BEING_MADE, Frame
 from daemon.projections.laws import Refused
 from daemon.projections.state import State
-from daemon.settings import Home
+from daemon.settings import Settings
 
 RESTART_AFTER = 1.0
 """Seconds between a child's death and its successor's start, doubled up to a minute while it keeps dying
@@ -34,10 +35,11 @@ logger = logging.getLogger(__name__)
 class Device:
     """A GPU, or the CPU, at work. `run` is its task."""
 
-    def __init__(self, name: str, home: Home, log: Log[State], recent: pictures.Recent) -> None:
-        """`name` as in `Settings.device`; `recent` receives each preview for the web to serve."""
-        self.name = name
-        self._home = home
+    def __init__(self, settings: Settings, log: Log[State], recent: pictures.Recent) -> None:
+        """`recent` receives each preview for the web to serve."""
+        self.name = settings.device
+        self._home = settings.home
+        self._store_every = settings.store_every
         self._log = log
         self._recent = recent
 
@@ -102,14 +104,19 @@ class Device:
     async def _make(self, child: Child, ready: wire.Ready, frame: Frame) -> None:
         """One frame, from its beginning to no trace of a preview. Raises `ChildDied`."""
         path = f"{self._home.frames.name}/{_preview_name(self._log.state, frame)}"
-        decision = partial(decisions.begin, frame=frame.id, path=path, device=self.name)
+        key = self._key(ready, frame)
+        kept = await to_thread.run_sync(stored.load, self._home.frames, frame.id, key)
+        step = 0 if kept is None else kept.step
+        decision = partial(decisions.begin, frame=frame.id, path=path, device=self.name, step=step)
         try:
             (begun,) = await self._log.decide(decision, cause=self._log.state.reasons[frame.id])
         except Refused:
             return  # It was cancelled between our choice and the log's turn.
         made = self._log.state.frames[frame.id]
         try:
-            await Making(self._log, self._home, self._recent, ready, made, begun.seq).run(child)
+            keeping = stored.Keeping(self._store_every, key, kept)
+            making = Making(self._log, self._home, self._recent, ready, made, begun.seq, keeping)
+            await making.run(child)
         except ChildDied as death:
             await self._put_away(frame.id, "device_died", str(death), begun.seq)
             raise
@@ -120,6 +127,11 @@ class Device:
             self._recent.drop(frame.id)
         with anyio.CancelScope(shield=True):
             await tidy(self._log, self._home, frame.id, begun.seq)
+
+    def _key(self, ready: wire.Ready, frame: Frame) -> str:
+        """What a stored state of the frame depends on."""
+        prompt = self._log.state.prompts[frame.job]
+        return stored.key(frame.id, prompt, frame.seed, ready.device, ready.versions)
 
     async def _put_away(self, frame: int, why: Interruption, message: str, cause: int) -> None:
         """Nothing more comes of a frame here: it goes back to the queue, unless it ended just before."""

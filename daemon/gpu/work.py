@@ -15,7 +15,7 @@ import diffusers
 import torch
 import transformers
 
-from daemon.gpu import demo, denoise, previews, samplers, sdxl, wire
+from daemon.gpu import demo, denoise, previews, samplers, sdxl, snapshots, wire
 from daemon.gpu.orders import Order, Orders
 
 Send = Callable[[wire.Reply], None]
@@ -91,11 +91,17 @@ def _make(
     if order.stopped():
         return _cancelled(begin, step=0)
     state = denoise.begin(checkpoint, begin)
+    if begin.resume is not None:
+        snapshots.restore(state, begin.resume)
+    kept_at = time.monotonic()
     while not order.stopped() and state.step < state.steps:
         seen = denoise.step(state)
         encoder.offer(_shot(begin, state, seen))
+        if time.monotonic() - kept_at >= begin.store_every and state.step < state.steps:
+            encoder.store(_stored(begin, state))
+            kept_at = time.monotonic()
     if order.stopped():
-        return _cancelled(begin, state.step)
+        return _cancelled(begin, state.step, _partial(state) if order.keeps_partial() else None)
     pixels = denoise.finish(state)
     encoder.drain()
     return _final(begin, state, pixels)
@@ -129,8 +135,20 @@ def _shot(begin: wire.Begin, state: denoise.Denoise, seen: denoise.Denoised) -> 
     )
 
 
-def _cancelled(begin: wire.Begin, step: int) -> wire.Cancelled:
-    return wire.Cancelled(frame=begin.frame, attempt=begin.attempt, step=step)
+def _stored(begin: wire.Begin, state: denoise.Denoise) -> wire.Stored:
+    data = snapshots.take(state)
+    return wire.Stored(frame=begin.frame, attempt=begin.attempt, step=state.step, data=data)
+
+
+def _cancelled(begin: wire.Begin, step: int, data: bytes | None = None) -> wire.Cancelled:
+    return wire.Cancelled(frame=begin.frame, attempt=begin.attempt, step=step, data=data)
+
+
+def _partial(state: denoise.Denoise) -> bytes | None:
+    """What a stopped frame would have become by its last step; None before the first."""
+    if state.denoised is None:
+        return None
+    return previews.png(denoise.decode(state.checkpoint, state.denoised))
 
 
 def _final(begin: wire.Begin, state: denoise.Denoise, pixels: previews.Pixels) -> wire.Final:

@@ -57,8 +57,8 @@ def reject(state: State, faults: list[Fault], source: Source) -> Sequence[Event]
     return [] if source.claim in state.claims else [JobRejected(source=source, faults=faults)]
 
 
-def begin(state: State, frame: int, path: str, device: str) -> Sequence[Event]:
-    """A device takes the frame up: for the first time, or again after an interruption."""
+def begin(state: State, frame: int, path: str, device: str, step: int) -> Sequence[Event]:
+    """A device takes the frame up: for the first time, or again after an interruption, from `step`."""
     it = state.frames[frame]
     if it.created_at is None:
         return [
@@ -73,10 +73,12 @@ def begin(state: State, frame: int, path: str, device: str) -> Sequence[Event]:
                 device=device,
             )
         ]
-    return [FrameResumed(frame=frame, job=it.job, step=0, path=path, attempt=it.attempt + 1, device=device)]
+    return [
+        FrameResumed(frame=frame, job=it.job, step=step, path=path, attempt=it.attempt + 1, device=device)
+    ]
 
 
-def cancel(state: State, frame: int, by: str, step: int) -> Sequence[Event]:
+def cancel(state: State, frame: int, by: str, step: int, keep_partial: bool = False) -> Sequence[Event]:
     """Ask for the frame's end; one that no device has is over at once. Asking twice changes nothing.
 
     Raises `Refused` if there is no such frame or it has ended.
@@ -88,7 +90,7 @@ def cancel(state: State, frame: int, by: str, step: int) -> Sequence[Event]:
         raise Refused(f"frame {frame} is {it.status} already")
     if it.status == "stopping":
         return []
-    request = CancelRequested(frame=frame, job=it.job, by=by, step=step)
+    request = CancelRequested(frame=frame, job=it.job, by=by, step=step, keep_partial=keep_partial)
     if it.status == "running":
         return [request]
     return [request, FrameCancelled(frame=frame, job=it.job, step=it.step)]

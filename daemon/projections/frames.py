@@ -54,7 +54,7 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     generator: str | None = None
     device: str | None = None
     path: str | None = None
-    """Of the final picture once it is written."""
+    """Of the final picture once it is written; for a cancelled frame, of the partial one if it was kept."""
     preview: str | None = None
     """Of the preview file, from FrameCreated to PreviewDeleted."""
     error: str | None = None
@@ -127,7 +127,8 @@ def _changes(frame: Frame, event: FrameEvent, ts: datetime) -> dict[str, Any]:
         case CancelRequested():
             return {} if frame.status in ENDED else {"status": "stopping"}
         case FrameCancelled():
-            return {"status": "cancelled", "step": event.step, "finished_at": ts}
+            end = {"step": event.step, "path": event.path}
+            return {"status": "cancelled", "finished_at": ts, **end}
         case FrameFailed():
             end = {"error": event.message, "attempt": event.attempt}
             return {"status": "failed", "finished_at": ts, **end}

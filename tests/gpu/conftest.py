@@ -38,6 +38,7 @@ def plain() -> wire.Begin:
     return wire.Begin(
         frame=1, attempt=1, model="demo", prompt="a red circle on a blue background", negative_prompt="",
         width=64, height=64, steps=3, cfg_scale=5.0, seed=7, sampler="euler", scheduler="normal",
+        store_every=5.0,
     )  # fmt: skip
 
 

@@ -95,7 +95,7 @@ def begin(folder: Path, frame: int, **changes: object) -> wire.Begin:
     request: dict[str, object] = {
         "attempt": 1, "prompt": "a red circle on a blue background", "negative_prompt": "", "width": 64,
         "height": 48, "steps": 4, "cfg_scale": 5.0, "seed": 7, "sampler": "euler",
-        "scheduler": "normal",
+        "scheduler": "normal", "store_every": 5.0,
     }  # fmt: skip
     return wire.Begin(frame=frame, model=str(folder), **{**request, **changes})  # type: ignore[arg-type]  # fields
 

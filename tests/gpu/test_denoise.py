@@ -31,6 +31,7 @@ PLAIN = wire.Begin(
     seed=7,
     sampler="euler",
     scheduler="normal",
+    store_every=5.0,
 )
 
 
