@@ -32,7 +32,7 @@ queue, the tables, the page) is a fold of that log.
                 process (a child and its pipes) · device (one task per device) ·
                 making (one frame's making) · stored (frames' states on disk) ·
                 recovery (frames whose maker is gone);
-                in the child only: child · orders · work · sdxl · denoise · samplers ·
+                in the child only: child · orders · work · sdxl · single_file · denoise · samplers ·
                 snapshots · previews · demo
 
 Start with `events/types`, then `app`.

@@ -19,6 +19,7 @@ from daemon import app, samples
 from daemon.events.codec import UnknownEvent
 from daemon.events.log import LogFailed
 from daemon.events.opening import HistoryDamaged, HomeInUse
+from daemon.gpu.device import NoDevice
 from daemon.samplers import ALL, SAMPLERS, SCHEDULERS
 from daemon.settings import DEMO, Home, Settings
 
@@ -114,7 +115,7 @@ def _run(settings: Settings) -> None:
     failed = False
     try:
         anyio.run(app.run, settings, log.info)
-    except* (HistoryDamaged, HomeInUse, LogFailed, UnknownEvent, OSError, duckdb.Error) as errors:
+    except* (HistoryDamaged, HomeInUse, LogFailed, NoDevice, UnknownEvent, OSError, duckdb.Error) as errors:
         reasons = dict.fromkeys(" ".join(str(error).split()) for error in _leaves(errors))
         typer.echo(f"safelight: {'; '.join(reasons)}", err=True)
         failed = True

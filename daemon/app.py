@@ -28,7 +28,7 @@ from daemon.inbox import Inbox
 from daemon.projections import tables
 from daemon.projections.state import State
 from daemon.server import listen, serving
-from daemon.settings import VERSION, Home, Settings
+from daemon.settings import DEMO, VERSION, Home, Settings
 from daemon.web import Web
 
 logger = logging.getLogger(__name__)
@@ -39,10 +39,12 @@ Reason = Literal["signal", "idle"]
 async def run(settings: Settings, say: Callable[[str], None]) -> None:
     """The daemon, until a signal or, with `until_idle`, until there is nothing left to do.
 
-    Raises `HomeInUse`, `UnknownEvent`, and OSError for a home or a port that cannot be had.
+    Raises `HomeInUse`, `UnknownEvent`, `NoDevice`, and OSError for a home, a port or a model that
+    cannot be had.
     """
     home = settings.home
     _prepare(home)
+    _find_model(settings)
     with listen(settings.host, settings.port) as listener:
         async with stopped_by_signal() as stop, opened(home.history, State()) as log:
             started = await log.append(_started(settings))
@@ -134,6 +136,16 @@ def _prepare(home: Home) -> None:
     folders = (home.inbox, claimed(home), home.done, home.rejected, home.frames, home.checkpoints)
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
+
+
+def _find_model(settings: Settings) -> None:
+    """Raise FileNotFoundError for a `--model` that is not there, rather than at the first frame."""
+    path = settings.home.checkpoint(settings.model)
+    if settings.model == DEMO or path.exists() or path.with_name(f"{path.name}.safetensors").exists():
+        return
+    there = sorted(entry.name.removesuffix(".safetensors") for entry in settings.home.checkpoints.iterdir())
+    found = f"there are {', '.join(there)}" if there else "put one there"
+    raise FileNotFoundError(f"there is no model {settings.model} in {settings.home.checkpoints}: {found}")
 
 
 def _started(settings: Settings) -> DaemonStarted:

@@ -267,6 +267,21 @@ def test_a_port_that_is_taken_is_refused_in_one_line(daemon: Daemon, tmp_path: P
     assert "choose another --port" in ended.stderr
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "sentence"),
+    [("--model", "dmeo", "there is no model dmeo"), ("--device", "cuda:7", "there is no device cuda:7")],
+)
+def test_what_cannot_be_had_ends_the_daemon_in_one_line(
+    home: Home, option: str, value: str, sentence: str
+) -> None:
+    """A misspelt model or device is said at once, not at the first frame and not again and again."""
+    command = [sys.executable, "-m", "daemon", "up", "--home", str(home.root), "--port", "0", option, value]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 1
+    assert sentence in ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1
+
+
 def test_the_daemons_process_has_no_torch(daemon: Daemon) -> None:
     """Neither after its start nor with a frame made."""
     daemon.drop("cat.json", QUICK)

@@ -151,19 +151,50 @@ def _x0(kind: str, sigma: torch.Tensor, sample: torch.Tensor, predicted: torch.T
     return (sample - sigma * alpha * predicted) / alpha
 
 
-def finish(state: Denoise) -> Pixels:
+def finish(state: Denoise, tiled: bool = False) -> Pixels:
     """Decode the latent as it stands after the last step: uint8, height × width × 3."""
-    return decode(state.checkpoint, state.latent)
+    return decode(state.checkpoint, state.latent, tiled)
 
 
-def decode(checkpoint: Checkpoint, latent: torch.Tensor) -> Pixels:
-    """The picture of a latent in model space (1 × 4 × h × w): uint8, 8h × 8w × 3."""
+def decode(checkpoint: Checkpoint, latent: torch.Tensor, tiled: bool = False) -> Pixels:
+    """The picture of a latent in model space (1 × 4 × h × w): uint8, 8h × 8w × 3.
+
+    `tiled` takes less memory and blends tiles where they meet. Raises `NotFinite` for a latent of NaN.
+    """
     pipe = checkpoint.pipe
-    with torch.inference_mode(), _safe_precision(pipe.vae) as dtype:
-        decoded = pipe.vae.decode(_unscaled(pipe.vae, latent.to(dtype)), return_dict=False)[0]
+    with torch.inference_mode(), _tiles(pipe.vae, tiled):
+        with _safe_precision(pipe.vae, pipe.vae.config.force_upcast) as dtype:
+            decoded = _decode(pipe.vae, latent.to(dtype))
+        if not decoded.isfinite().all() and dtype == torch.float16:
+            # The VAE's config denies that float16 overflows, and it did.
+            with _safe_precision(pipe.vae, upcast=True) as dtype:
+                decoded = _decode(pipe.vae, latent.to(dtype))
+        if not decoded.isfinite().all():
+            raise NotFinite("the picture came out as NaN: the checkpoint overflows with these settings")
         image = pipe.image_processor.postprocess(decoded, output_type="np")[0]
     pixels: Pixels = (image * 255).round().astype("uint8")
     return pixels
+
+
+class NotFinite(Exception):
+    """What came out is no picture."""
+
+
+def _decode(vae: Any, latent: torch.Tensor) -> torch.Tensor:
+    decoded: torch.Tensor = vae.decode(_unscaled(vae, latent), return_dict=False)[0]
+    return decoded
+
+
+@contextmanager
+def _tiles(vae: Any, tiled: bool) -> Iterator[None]:
+    if not tiled:
+        yield
+        return
+    vae.enable_tiling()
+    try:
+        yield
+    finally:
+        vae.disable_tiling()
 
 
 def _encode(checkpoint: Checkpoint, request: wire.Begin, guided: bool) -> tuple[torch.Tensor, torch.Tensor]:
@@ -197,9 +228,9 @@ def _noise(
 
 
 @contextmanager
-def _safe_precision(vae: Any) -> Iterator[torch.dtype]:
-    """Hold the VAE in float32 where its config says that float16 overflows; gives the dtype to decode in."""
-    if vae.dtype != torch.float16 or not vae.config.force_upcast:
+def _safe_precision(vae: Any, upcast: bool) -> Iterator[torch.dtype]:
+    """Hold a float16 VAE in float32 if it is to be `upcast`; gives the dtype to decode in."""
+    if vae.dtype != torch.float16 or not upcast:
         yield vae.dtype
         return
     vae.to(dtype=torch.float32)

@@ -32,6 +32,10 @@ before it is ready."""
 logger = logging.getLogger(__name__)
 
 
+class NoDevice(Exception):
+    """There is no such device; the message says so to the person who named it."""
+
+
 class Device:
     """A GPU, or the CPU, at work. `run` is its task."""
 
@@ -47,7 +51,10 @@ class Device:
         return f"<Device {self.name}>"
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
-        """Make frames until cancelled. A child that dies is replaced; its frame waits for the new one."""
+        """Make frames until cancelled. A child that dies is replaced; its frame waits for the new one.
+
+        Raises `NoDevice`.
+        """
         task_status.started()
         pause = RESTART_AFTER
         while True:
@@ -64,6 +71,8 @@ class Device:
 
     async def _first_word(self, child: Child) -> wire.Ready:
         ready = await child.receive()
+        if isinstance(ready, wire.NoDevice):
+            raise NoDevice(f"{ready.message}; choose another --device")
         assert isinstance(ready, wire.Ready), ready
         self.name = ready.device
         versions = ", ".join(f"{name} {version}" for name, version in ready.versions.items())

@@ -133,7 +133,7 @@ class Making:
             case wire.Failed(kind=kind, message=message):
                 await self._append(self._failed(kind, message))
                 return True
-            case wire.Ready():
+            case wire.Ready() | wire.NoDevice():
                 raise AssertionError("a child is ready only once")
         return False
 

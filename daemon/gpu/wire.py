@@ -55,6 +55,12 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     versions: dict[str, str]
 
 
+class NoDevice(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The child cannot work on the device that it was told, and ends; another try would end the same way."""
+
+    message: str
+
+
 class Loading(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """A long part of loading has begun."""
 
@@ -141,7 +147,7 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 Command = Begin | Cancel
-Reply = Ready | Loading | Loaded | LoadFailed | Preview | Stored | Final | Cancelled | Failed
+Reply = Ready | NoDevice | Loading | Loaded | LoadFailed | Preview | Stored | Final | Cancelled | Failed
 Message = TypeVar("Message")
 
 _encoder = msgspec.msgpack.Encoder()

@@ -181,6 +181,7 @@ def test_failures_end_the_frame_not_the_child(child: Child, folder: Path) -> Non
     _, full = child.until(wire.Failed)
     _, bug = child.until(wire.Failed)
     assert (full.frame, full.kind, bug.frame, bug.kind) == (13, "out_of_memory", 14, "internal")
+    assert "80000000 × 80000000 pixels" in full.message
     assert bug.message.startswith("ZeroDivisionError: ")
     assert "ZeroDivisionError" in child.errors.read_text()
     child.say(begin(folder, 15))

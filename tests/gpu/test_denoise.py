@@ -230,3 +230,45 @@ def test_every_sampler_works_in_half_precision(half: sdxl.Checkpoint, checkpoint
         request = ask(sampler=name, scheduler=sampler.schedulers[0], steps=2, width=32, height=32)
         apart = ours(half, request).astype(float) - ours(checkpoint, request)
         assert abs(apart).mean() < 8, name
+
+
+def test_a_vae_that_overflows_is_decoded_in_float32(half: sdxl.Checkpoint) -> None:
+    """Where its config denies that float16 overflows and it does, the picture is made all the same."""
+    state = denoise.begin(half, PLAIN)
+    denoise.step(state)
+    vae = half.pipe.vae
+    vae.register_to_config(force_upcast=True)
+    whole = denoise.finish(state)
+    vae.register_to_config(force_upcast=False)
+    weights = vae.decoder.conv_in.weight.clone()
+    try:
+        with torch.no_grad():
+            vae.decoder.conv_in.weight.mul_(3e4)  # what comes of it is past float16's 65504
+            latent = denoise._unscaled(vae, state.latent.half())
+            assert not vae.decode(latent, return_dict=False)[0].isfinite().all()
+        picture = denoise.finish(state)
+        assert vae.dtype == torch.float16
+        assert np.ptp(picture) > 0
+        assert whole.shape == picture.shape
+    finally:
+        with torch.no_grad():
+            vae.decoder.conv_in.weight.copy_(weights)
+        vae.register_to_config(force_upcast=True)
+
+
+def test_a_latent_of_nan_is_no_picture(checkpoint: sdxl.Checkpoint) -> None:
+    """It is said, instead of a black square being kept."""
+    state = denoise.begin(checkpoint, PLAIN)
+    state.latent = state.latent * float("nan")
+    with pytest.raises(denoise.NotFinite, match="NaN"):
+        denoise.finish(state)
+
+
+def test_tiles_make_nearly_the_same_picture(checkpoint: sdxl.Checkpoint) -> None:
+    """What is decoded in tiles for want of memory differs where they meet, and the next is whole again."""
+    state = denoise.begin(checkpoint, ask(width=384, height=320, steps=2))
+    denoise.step(state)
+    whole, tiled = denoise.finish(state), denoise.finish(state, tiled=True)
+    assert whole.shape == tiled.shape
+    assert abs(whole.astype(float) - tiled).mean() < 6
+    assert np.array_equal(denoise.finish(state), whole)

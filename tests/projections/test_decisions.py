@@ -66,11 +66,11 @@ def test_a_drop_is_rejected_once() -> None:
 
 
 def test_a_frame_begins_once_and_resumes_after_that() -> None:
-    """The attempt is counted."""
+    """The attempt is counted, and it goes on from the step that was stored."""
     first = decisions.begin(given(accepted()), 1, "p", "cpu", 0)
     again = decisions.begin(given(*BEGUN, interrupted()), 1, "p", "cpu", 2)
     assert kinds(first) == ["FrameCreated"]
-    assert again == [FrameResumed(frame=1, job=1, step=0, path="p", attempt=2, device="cpu")]
+    assert again == [FrameResumed(frame=1, job=1, step=2, path="p", attempt=2, device="cpu")]
 
 
 @pytest.mark.parametrize(
