@@ -16,6 +16,7 @@ from typing import Any, Literal
 import anyio
 
 from daemon import pictures
+from daemon.address import Address, announced
 from daemon.console import narrate
 from daemon.drops import claimed
 from daemon.events.log import Log, opened
@@ -25,7 +26,7 @@ from daemon.gpu.device import Device
 from daemon.gpu.recovery import recover
 from daemon.guards import LOOPBACK
 from daemon.inbox import Inbox
-from daemon.projections import tables
+from daemon.projections import restoring, tables
 from daemon.projections.state import State
 from daemon.server import listen, serving
 from daemon.settings import DEMO, VERSION, Home, Settings
@@ -46,7 +47,7 @@ async def run(settings: Settings, say: Callable[[str], None]) -> None:
     _prepare(home)
     _find_model(settings)
     with listen(settings.host, settings.port) as listener:
-        async with stopped_by_signal() as stop, opened(home.history, State()) as log:
+        async with stopped_by_signal() as stop, opened(home.history, State(), restoring) as log:
             started = await log.append(_started(settings))
             await recover(log, home, started.seq)
             await _serve(settings, log, listener, stop, say)
@@ -65,16 +66,19 @@ async def _serve(
     web = Web(log, settings, recent, lambda: [device.name])
     inbox = Inbox(settings.home, log, settings.model)
     port: int = listener.getsockname()[1]
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
+    address = Address(url=_url(host, port), token=token, pid=os.getpid(), epoch=log.epoch)
     async with (
         running(tables.run, log),
         serving(web.application(port, token), web.streams, listener),
         anyio.create_task_group() as tasks,
     ):
         tasks.start_soon(narrate, log, say)
-        say(f"watch at {_address(settings.host, port, token)}")
-        say(f"drop prompts into {settings.home.inbox}")
-        async with running(device.run), running(inbox.run):
-            reason = await _until_told(settings, log, inbox, stop)
+        with announced(settings.home, address):
+            say(f"watch at {_url(settings.host, port)}/" + ("" if token is None else f"?token={token}"))
+            say(f"drop prompts into {settings.home.inbox}")
+            async with running(device.run), running(inbox.run):
+                reason = await _until_told(settings, log, inbox, stop)
         await log.append(DaemonStopped(reason=reason))
         tasks.cancel_scope.cancel()
 
@@ -151,13 +155,14 @@ def _find_model(settings: Settings) -> None:
 def _started(settings: Settings) -> DaemonStarted:
     return DaemonStarted(
         version=VERSION,
-        host=f"{settings.host}:{settings.port}",
+        host=settings.host,
+        port=settings.port,
         pid=os.getpid(),
         devices=[settings.device],
         model=settings.model,
     )
 
 
-def _address(host: str, port: int, token: str | None) -> str:
+def _url(host: str, port: int) -> str:
     name = f"[{host}]" if ":" in host else host
-    return f"http://{name}:{port}/" + ("" if token is None else f"?token={token}")
+    return f"http://{name}:{port}"

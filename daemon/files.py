@@ -1,19 +1,20 @@
 """Whole files or none: written under a temporary name in the same folder, then renamed."""
 
 import os
+from functools import partial
 from pathlib import Path
 
 TEMPORARY = ".{}.tmp"
 
 
-def write_whole(path: Path, data: bytes, *, durable: bool) -> None:
+def write_whole(path: Path, data: bytes, *, durable: bool, mode: int = 0o666) -> None:
     """Have `data` stand whole at `path`; when `durable`, not even a power cut takes it back.
 
-    Raises OSError, with nothing left behind.
+    `mode` is what the umask leaves of it. Raises OSError, with nothing left behind.
     """
     temporary = path.with_name(TEMPORARY.format(path.name))
     try:
-        with temporary.open("wb") as file:
+        with open(temporary, "wb", opener=partial(os.open, mode=mode)) as file:
             file.write(data)
             if durable:
                 file.flush()

@@ -57,6 +57,11 @@ class Home(msgspec.Struct, frozen=True):
         """The log and its tables, a DuckDB database."""
         return self.root / "history.duckdb"
 
+    @property
+    def address(self) -> Path:
+        """Where the running daemon is to be reached, for the commands."""
+        return self.root / "daemon.json"
+
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything `safelight up` can be told."""

@@ -9,12 +9,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
-from msgspec.structs import replace
 
+from daemon.events import versions
 from daemon.events.types import BY_NAME, Event, Recorded
-
-VERSION = 1
-"""Of every type's layout so far; the first change of a stored field brings versions per type."""
 
 GENESIS = bytes(32)
 """The hash that stands before row 1."""
@@ -26,9 +23,10 @@ _encoder = msgspec.json.Encoder()
 _decoders: dict[str, msgspec.json.Decoder[Any]] = {
     name: msgspec.json.Decoder(kind) for name, kind in BY_NAME.items()
 }
+_versions = {name: versions.current(name) for name in BY_NAME}
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class Row(msgspec.Struct, frozen=True, gc=False):
     """A row of the `events` table, as stored."""
 
     seq: int
@@ -50,18 +48,12 @@ class UnknownEvent(Exception):
 
 def seal(event: Event, *, seq: int, ts: datetime, cause: int | None, previous: bytes) -> Row:
     """The row that stores `event`, chained to the row before it."""
-    row = Row(
-        seq=seq,
-        ts=(ts - EPOCH) // _MICROSECOND,
-        type=type(event).__name__,
-        version=VERSION,
-        job=getattr(event, "job", None),
-        frame=getattr(event, "frame", None),
-        cause=cause,
-        data=_encoder.encode(event),
-        hash=b"",
-    )
-    return replace(row, hash=chain(previous, row))
+    kind = type(event).__name__
+    job: int | None = getattr(event, "job", None)
+    frame: int | None = getattr(event, "frame", None)
+    data = _encoder.encode(event)
+    columns = (seq, (ts - EPOCH) // _MICROSECOND, kind, _versions[kind], job, frame, cause)
+    return Row(*columns, data, _link(previous, columns, hashlib.sha256(data).digest()))
 
 
 def chain(previous: bytes, row: Row) -> bytes:
@@ -70,25 +62,39 @@ def chain(previous: bytes, row: Row) -> bytes:
     The data enters as a digest, so that words which must be forgotten can be taken out one day and the
     chain still be checked against the digest that they leave behind.
     """
-    head = _encoder.encode((row.seq, row.ts, row.type, row.version, row.job, row.frame, row.cause))
-    return hashlib.sha256(previous + head + hashlib.sha256(row.data).digest()).digest()
+    columns = (row.seq, row.ts, row.type, row.version, row.job, row.frame, row.cause)
+    return _link(previous, columns, hashlib.sha256(row.data).digest())
+
+
+def _link(previous: bytes, columns: tuple[object, ...], digest: bytes) -> bytes:
+    return hashlib.sha256(previous + _encoder.encode(columns) + digest).digest()
 
 
 def open_row(row: Row) -> Recorded:
     """The event that a row stores. Raises `UnknownEvent` for a type or version from a later Safelight."""
-    decoder = _decoders.get(row.type)
-    if decoder is None or row.version > VERSION:
-        raise UnknownEvent(
-            f"event {row.seq} is a {row.type} of version {row.version}, which this version of Safelight "
-            "does not know; open the history with the version that wrote it, or a later one"
-        )
     return Recorded(
         seq=row.seq,
         ts=EPOCH + row.ts * _MICROSECOND,
-        event=decoder.decode(row.data),
+        event=decode(row.seq, row.type, row.version, row.data),
         cause=row.cause,
         hash=row.hash,
     )
+
+
+def decode(seq: int, kind: str, version: int, data: bytes | str) -> Event:
+    """The event in a row's `data`, whatever version wrote it. Raises as `open_row` does."""
+    today = _versions.get(kind, 0)
+    if version == today:
+        event: Event = _decoders[kind].decode(data)
+        return event
+    if version > today:
+        raise UnknownEvent(
+            f"event {seq} is a {kind} of version {version}, which this version of Safelight "
+            "does not know; open the history with the version that wrote it, or a later one"
+        )
+    old = versions.upcast(kind, version, msgspec.json.decode(data, type=dict[str, Any]))
+    led_up: Event = msgspec.convert(old, BY_NAME[kind])
+    return led_up
 
 
 def message(recorded: Recorded) -> bytes:

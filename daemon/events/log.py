@@ -11,12 +11,12 @@ Readers see `state`, which holds committed events only.
 
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import anyio
 import duckdb
@@ -37,11 +37,18 @@ _RETRY = 10.0
 logger = logging.getLogger(__name__)
 
 S = TypeVar("S", bound="State")
+S_contra = TypeVar("S_contra", bound="State", contravariant=True)
 T = TypeVar("T")
+
+Key = tuple[str, int | str]
+"""A row of a derived table: the table's name and the row's key."""
 
 
 class State(Protocol):
     """What the log leads to, as far as the writer needs to know it."""
+
+    position: int
+    """The last event that is folded in."""
 
     def fork(self) -> Self:
         """A draft on top of this state; changing it leaves this one alone."""
@@ -55,9 +62,27 @@ class State(Protocol):
     def apply(self, recorded: Recorded) -> None:
         """Fold one more event in."""
 
+    def lacks(self, keys: Iterable[Key]) -> list[Key]:
+        """Those of the rows that have left memory, or were never in it."""
 
-class Refused(Exception):
-    """What was asked for cannot follow from what has happened."""
+    def remember(self, rows: Mapping[str, Iterable[Any]]) -> None:
+        """Take rows back into memory, by table."""
+
+
+class Memory(Protocol[S_contra]):
+    """Where a state's rows are while they are not in memory: the derived tables."""
+
+    def restore(self, connection: duckdb.DuckDBPyConnection, state: S_contra, /) -> None:
+        """Bring an empty state to the tables' position, `state.position`."""
+
+    def recall(
+        self, connection: duckdb.DuckDBPyConnection, keys: Sequence[Key], /
+    ) -> Mapping[str, Iterable[Any]]:
+        """The rows with these keys, as far as there are any."""
+
+
+class FoldFailed(Exception):
+    """A bug: laws and fold disagree. The log ends; what it has committed is whole."""
 
 
 class LogFailed(Exception):
@@ -67,32 +92,50 @@ class LogFailed(Exception):
 class _Pending(Generic[S]):
     """One caller's decision, on its way through the writer."""
 
-    def __init__(self, decision: Callable[[S], Sequence[Event]], cause: int | None) -> None:
+    def __init__(
+        self, decision: Callable[[S], Sequence[Event]], cause: int | None, needs: Sequence[Key]
+    ) -> None:
         self.decision = decision
+        self.needs = needs
         self.cause = cause
-        self.done = anyio.Event()
         self.outcome: list[Recorded] | Exception = []
+
+
+class _Round(Generic[S]):
+    """The callers of one commit, and the one event that wakes them all."""
+
+    def __init__(self) -> None:
+        self.pending: list[_Pending[S]] = []
+        self.answered = anyio.Event()
+
+    def fail(self, failure: LogFailed) -> None:
+        """Tell every caller."""
+        for pending in self.pending:
+            pending.outcome = failure
 
 
 class Log(Generic[S]):
     """An open log. Make one with `opened`; `run` is its writer's task."""
 
-    def __init__(self, store: Store, state: S) -> None:
-        """`state` is empty; the whole log is folded into it here."""
+    def __init__(self, store: Store, state: S, memory: Memory[S] | None) -> None:
+        """`state` is empty; it is brought up here, from the tables and what the log has beyond them."""
         self.state = state
+        self._memory = memory
         self.epoch = store.epoch
         self.position, self._head = store.last()
         self.ring: deque[tuple[int, bytes]] = deque(maxlen=RING)
         self._store = store
         self._thread = CapacityLimiter(1)
-        self._queue: list[_Pending[S]] = []
+        self._round: _Round[S] = _Round()
         self._wanted = anyio.Event()
         self._bell = anyio.Event()
         self._closed: LogFailed | None = None
-        _fold(store, state)
+        if memory is not None:
+            memory.restore(store.connection, state)
+        self._fold()
 
     def __repr__(self) -> str:
-        return f"<Log at {self.position}, {len(self._queue)} decisions waiting>"
+        return f"<Log at {self.position}, {len(self._round.pending)} decisions waiting>"
 
     async def append(self, event: Event, *, cause: int | None = None) -> Recorded:
         """Record one event that stands for itself. Raises as `decide` does."""
@@ -100,21 +143,24 @@ class Log(Generic[S]):
         return recorded
 
     async def decide(
-        self, decision: Callable[[S], Sequence[Event]], *, cause: int | None = None
+        self, decision: Callable[[S], Sequence[Event]], *, cause: int | None = None, needs: Sequence[Key] = ()
     ) -> list[Recorded]:
         """Record what `decision` answers for the state of its turn; returns once it is durable.
 
-        The first event is caused by `cause`, the others by the first. Raises `Refused` if an event cannot
-        follow from the state, `LogFailed` if the machine failed, and whatever `decision` raises.
+        The first event is caused by `cause`, the others by the first. `needs` are rows that the decision
+        looks at and that may have left memory: they are there when its turn comes, if they exist. Raises
+        `Refused` if an event cannot follow from the state, `LogFailed` if the machine failed, and whatever
+        `decision` raises.
         """
         if self._closed is not None:
             raise self._closed
-        pending = _Pending(decision, cause)
-        self._queue.append(pending)
+        pending = _Pending(decision, cause, needs)
+        round_ = self._round
+        round_.pending.append(pending)
         self._wanted.set()
         # A caller that is being cancelled still learns whether it happened, and may not leave half a step.
         with anyio.CancelScope(shield=True):
-            await pending.done.wait()
+            await round_.answered.wait()
         if isinstance(pending.outcome, Exception):
             raise pending.outcome
         return pending.outcome
@@ -128,11 +174,13 @@ class Log(Generic[S]):
             while True:
                 await self._wanted.wait()
                 self._wanted = anyio.Event()
+                round_, self._round = self._round, _Round()
                 with anyio.CancelScope(shield=True):
-                    await self._commit_queue()
+                    await self._serve(round_)
         finally:
             self._closed = LogFailed("the history is closed")
-            _answer(self._queue, self._closed)
+            self._round.fail(self._closed)
+            self._round.answered.set()
 
     async def keep_house(self) -> None:
         """Seal and checkpoint whenever that is due, until cancelled. Appends go on meanwhile.
@@ -152,11 +200,8 @@ class Log(Generic[S]):
 
     async def _seal(self) -> None:
         upto = self.position
-        cursor = await self._in_thread(self._store.cursor)
-        try:
+        async with self.cursor() as cursor:
             await to_thread.run_sync(self._store.seal, cursor, upto)
-        finally:
-            cursor.close()
         await self._in_thread(self._store.checkpoint)
 
     async def changed(self, after: int) -> int:
@@ -170,37 +215,81 @@ class Log(Generic[S]):
         rows = await self._in_thread(partial(self._store.read, after, limit))
         return [codec.open_row(row) for row in rows]
 
+    async def recall(self, keys: Sequence[Key]) -> None:
+        """Have these rows of the tables in memory, if they exist, when this returns; not for long."""
+        lacking = self.state.lacks(keys)
+        if lacking and self._memory is not None:
+            recall = partial(self._memory.recall, self._store.connection, lacking)
+            self.state.remember(await self._in_thread(recall))
+
     async def transaction(self, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
         """Run `work` on the log's connection, in its thread, in one transaction."""
         return await self._in_thread(partial(self._store.transaction, work))
 
+    @asynccontextmanager
+    async def cursor(self) -> AsyncIterator[duckdb.DuckDBPyConnection]:
+        """A second connection to the same database, for long reads in a thread of their own."""
+        cursor = await self._in_thread(self._store.cursor)
+        try:
+            yield cursor
+        finally:
+            cursor.close()
+
+    async def recorded(self, seq: int) -> Recorded:
+        """One event. Raises `LookupError` if there is none of that number."""
+        for found in await self.read(seq - 1, 1):
+            return found
+        raise LookupError(f"there is no event {seq}")
+
     async def settled(self) -> None:
         """Wait until every decision handed in so far has been answered."""
-        while self._queue:
-            await self._queue[-1].done.wait()
+        while self._round.pending:
+            await self._round.answered.wait()
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await to_thread.run_sync(call, limiter=self._thread)
 
-    async def _commit_queue(self) -> None:
-        queue, self._queue = self._queue, []
+    async def _serve(self, round_: "_Round[S]") -> None:
+        """Commit what a round's callers decided, and answer every one of them, whatever happens."""
+        try:
+            await self._commit(round_)
+        except duckdb.Error as error:
+            round_.fail(LogFailed(f"the tables could not be read: {error}"))
+        except BaseException as error:
+            round_.fail(LogFailed(f"the history failed: {error}"))
+            raise
+        finally:
+            round_.answered.set()
+
+    async def _commit(self, round_: "_Round[S]") -> None:
+        """Raises `duckdb.Error` before anything is decided, anything else where the log must end."""
+        await self.recall([key for pending in round_.pending for key in pending.needs])
         batch = _Batch(self.state.fork(), self.position, self._head)
-        for pending in queue:
+        for pending in round_.pending:
             try:
                 pending.outcome = batch.take(pending)
+            except FoldFailed:
+                raise
             except Exception as error:  # noqa: BLE001  # it is the caller's, who gets it raised
                 pending.outcome = error
         try:
             failure = await self._in_thread(partial(_commit, self._store, batch.rows))
-        except BaseException as error:
-            _answer(queue, LogFailed(f"the history failed: {error}"))
-            raise
-        if failure is not None:
-            _answer(queue, failure)
-            return
-        self._publish(batch)
-        for pending in queue:
-            pending.done.set()
+        except duckdb.Error as error:
+            raise LogFailed(str(error)) from error
+        if failure is None:
+            self._publish(batch)
+        else:
+            round_.fail(failure)
+
+    def _fold(self) -> None:
+        """Fold in what the log has beyond the state's position."""
+        while rows := self._store.read(self.state.position, _PAGE):
+            needed = [("frames", row.frame) for row in rows if row.frame is not None]
+            lacking = self.state.lacks([*needed, *(("jobs", row.job) for row in rows if row.job is not None)])
+            if lacking and self._memory is not None:
+                self.state.remember(self._memory.recall(self._store.connection, lacking))
+            for row in rows:
+                self.state.apply(codec.open_row(row))
 
     def _publish(self, batch: "_Batch[S]") -> None:
         if not batch.rows:
@@ -224,31 +313,34 @@ class _Batch(Generic[S]):
 
     def take(self, pending: _Pending[S]) -> list[Recorded]:
         """Run one decision. All of its events join the batch, or none and the error is raised."""
-        attempt = self.draft.fork()
-        rows: list[codec.Row] = []
-        recorded: list[Recorded] = []
-        cause, head = pending.cause, self.head
-        for event in pending.decision(attempt):
-            attempt.check(event)
+        events = pending.decision(self.draft)
+        # One event is refused before it changes anything; of several, one may be refused after another was
+        # applied, so they are tried on a draft of their own.
+        draft = self.draft if len(events) == 1 else self.draft.fork()
+        position, head, cause = self.position, self.head, pending.cause
+        sealed: list[tuple[codec.Row, Recorded]] = []
+        for event in events:
+            draft.check(event)
+            position += 1
             ts = datetime.now(UTC)
-            row = codec.seal(event, seq=self.position + len(rows) + 1, ts=ts, cause=cause, previous=head)
-            recorded.append(Recorded(seq=row.seq, ts=ts, event=event, cause=cause, hash=row.hash))
-            attempt.apply(recorded[-1])
-            rows.append(row)
-            head = row.hash
-            cause = rows[0].seq
-        self.draft.adopt(attempt)
-        self.rows += rows
-        self.recorded += recorded
-        self.position += len(rows)
-        self.head = head
-        return recorded
+            row = codec.seal(event, seq=position, ts=ts, cause=cause, previous=head)
+            recorded = Recorded(seq=position, ts=ts, event=event, cause=cause, hash=row.hash)
+            self._apply(draft, recorded)
+            sealed.append((row, recorded))
+            head, cause = row.hash, sealed[0][0].seq
+        if draft is not self.draft:
+            self.draft.adopt(draft)
+        self.rows += [row for row, _ in sealed]
+        self.recorded += [recorded for _, recorded in sealed]
+        self.position, self.head = position, head
+        return [recorded for _, recorded in sealed]
 
-
-def _answer(queue: "list[_Pending[S]]", failure: LogFailed) -> None:
-    for pending in queue:
-        pending.outcome = failure
-        pending.done.set()
+    def _apply(self, draft: S, recorded: Recorded) -> None:
+        """Fold an event in that was checked: what fails here is a bug, and no caller's fault."""
+        try:
+            draft.apply(recorded)
+        except Exception as error:
+            raise FoldFailed(f"event {recorded.seq} passed the laws and cannot be folded") from error
 
 
 def _commit(store: Store, rows: list[codec.Row]) -> LogFailed | None:
@@ -264,25 +356,18 @@ def _commit(store: Store, rows: list[codec.Row]) -> LogFailed | None:
     return None
 
 
-def _fold(store: Store, state: State) -> None:
-    after = 0
-    while rows := store.read(after, _PAGE):
-        for row in rows:
-            state.apply(codec.open_row(row))
-        after = rows[-1].seq
-
-
 @asynccontextmanager
-async def opened(path: Path, state: S) -> AsyncIterator[Log[S]]:
+async def opened(path: Path, state: S, memory: Memory[S] | None = None) -> AsyncIterator[Log[S]]:
     """The log at `path` with its writer running, for this process alone.
 
+    `state` is empty and is brought up from `memory`'s tables; without any, the whole log is folded into it.
     Raises `HomeInUse` if another process has it, `UnknownEvent` if a later Safelight wrote it, and
     `HistoryDamaged` if rows of it are lost.
     """
     with claimed(path):
         store = await to_thread.run_sync(Store, path)
         try:
-            log = Log(store, state)
+            log = await to_thread.run_sync(Log, store, state, memory)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(log.run)
                 tasks.start_soon(log.keep_house)

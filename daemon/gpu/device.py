@@ -137,10 +137,12 @@ class Device:
         with anyio.CancelScope(shield=True):
             await tidy(self._log, self._home, frame.id, begun.seq)
 
-    def _key(self, ready: wire.Ready, frame: Frame) -> str:
+    @staticmethod
+    def _key(ready: wire.Ready, frame: Frame) -> str:
         """What a stored state of the frame depends on."""
-        prompt = self._log.state.prompts[frame.job]
-        return stored.key(frame.id, prompt, frame.seed, ready.device, ready.versions)
+        words = (frame.id, frame.model, frame.prompt, frame.negative_prompt, frame.seed)
+        numbers = (frame.width, frame.height, frame.steps, frame.cfg_scale, frame.sampler, frame.scheduler)
+        return stored.key(*words, *numbers, ready.device, ready.versions)
 
     async def _put_away(self, frame: int, why: Interruption, message: str, cause: int) -> None:
         """Nothing more comes of a frame here: it goes back to the queue, unless it ended just before."""

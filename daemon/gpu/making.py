@@ -13,7 +13,6 @@ from typing import Literal
 
 import anyio
 from anyio import to_thread
-from msgspec.structs import replace
 
 from daemon import pictures
 from daemon.events.log import Log
@@ -34,6 +33,7 @@ from daemon.gpu.process import Child, ChildDied
 from daemon.gpu.stored import Keeping
 from daemon.projections.frames import Frame
 from daemon.projections.state import State
+from daemon.prompts import Prompt
 from daemon.settings import Home
 
 FailureKind = Literal["out_of_memory", "bad_model", "device_died", "disk", "internal"]
@@ -217,8 +217,23 @@ class Making:
 
     def _recipe(self, reply: wire.Final) -> Recipe:
         frame = self._frame
+        prompt = Prompt(
+            prompt=frame.prompt,
+            negative_prompt=frame.negative_prompt,
+            width=frame.width,
+            height=frame.height,
+            steps=frame.steps,
+            cfg_scale=frame.cfg_scale,
+            seed=frame.seed,
+            count=1,
+            model=frame.model,
+            project=frame.project,
+            priority=frame.priority,
+            sampler=frame.sampler,
+            scheduler=frame.scheduler,
+        )
         return Recipe(
-            prompt=replace(self._log.state.prompts[frame.job], seed=frame.seed, count=1),
+            prompt=prompt,
             seed=frame.seed,
             scheduler=reply.scheduler,
             scheduler_config=reply.scheduler_config,
