@@ -12,8 +12,9 @@ from contextlib import suppress
 from functools import partial
 from itertools import islice
 from operator import attrgetter
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
+import anyio
 import msgspec
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -26,6 +27,7 @@ from daemon.events import codec
 from daemon.events.log import Log
 from daemon.events.types import JobAccepted, Source
 from daemon.guards import Guard
+from daemon.history import copies
 from daemon.pictures import Recent
 from daemon.projections import decisions
 from daemon.projections.frames import Frame
@@ -39,6 +41,7 @@ MAX_BODY = 2**18
 ENDED_SHOWN = 200
 """Ended frames in a snapshot; the page asks for older ones."""
 _PAGE_MAX = 1000
+Wish = TypeVar("Wish", bound=msgspec.Struct)
 _FOREVER = "private, max-age=31536000, immutable"
 
 
@@ -53,6 +56,7 @@ class Web:
         self._log = log
         self._settings = settings
         self._recent = recent
+        self._copying = anyio.Lock()
         self.streams = Streams(log, self._snapshot)
 
     def application(self, port: int, token: str | None) -> Starlette:
@@ -67,6 +71,7 @@ class Web:
             Route("/api/jobs", self._jobs),
             Route("/api/jobs", self._submit, methods=["POST"]),
             Route("/api/log", self._events),
+            Route("/api/history/tail", self._tail, methods=["POST"]),
             Route("/frames/{frame}/preview", self._preview),
             Route("/frames/{frame}/final", self._final),
             Mount("/static", _Fresh(directory=PAGE)),
@@ -126,6 +131,15 @@ class Web:
         rows = [msgspec.Raw(codec.message(recorded)) for recorded in events]
         return _json({"position": self._log.position, "events": rows})
 
+    async def _tail(self, request: Request) -> Response:
+        """Bring the copies in `history/` up to now, for readers; `{"anew": true}` makes them all anew."""
+        wish = await _wish(request, _Tail)
+        if isinstance(wish, Response):
+            return wish
+        async with self._copying:
+            position = await copies.bring_up(self._log, self._settings.home.segments, anew=wish.anew)
+        return _json(position)
+
     async def _submit(self, request: Request) -> Response:
         """A prompt, as in a file: 201 with the job, or 422 with the same faults as a rejected file."""
         body = await _body(request)
@@ -147,13 +161,9 @@ class Web:
     async def _cancel(self, request: Request) -> Response:
         """Stop a frame; the body may say which step was being looked at: `{"step": 7}`."""
         frame = _frame_of(request)
-        body = await _body(request)
-        if body is None:
-            return _error(413, f"at most {MAX_BODY} bytes")
-        try:
-            looked_at = msgspec.json.decode(body or b"{}", type=_LookedAt)
-        except msgspec.DecodeError as error:
-            return _error(422, str(error))
+        looked_at = await _wish(request, _LookedAt)
+        if isinstance(looked_at, Response):
+            return looked_at
         if frame not in self._log.state.frames:
             return _error(404, f"there is no frame {frame}")
         decision = partial(decisions.cancel, frame=frame, by=_client(request), step=looked_at.step)
@@ -190,6 +200,10 @@ class _Fresh(StaticFiles):
         return response
 
 
+class _Tail(msgspec.Struct, forbid_unknown_fields=True):
+    anew: bool = False
+
+
 class _LookedAt(msgspec.Struct, forbid_unknown_fields=True):
     step: Annotated[int, msgspec.Meta(ge=0, lt=2**31)] = 0
 
@@ -213,6 +227,17 @@ def _frame_of(request: Request) -> int:
 
 def _limit(request: Request) -> int:
     return min(_number(request, "limit", 100), _PAGE_MAX)
+
+
+async def _wish(request: Request, kind: type[Wish]) -> Wish | Response:
+    """What the body asks for, everything left out as it is by default; or what is wrong with it."""
+    body = await _body(request)
+    if body is None:
+        return _error(413, f"at most {MAX_BODY} bytes")
+    try:
+        return msgspec.json.decode(body or b"{}", type=kind)
+    except msgspec.DecodeError as error:
+        return _error(422, str(error))
 
 
 async def _body(request: Request) -> bytes | None:

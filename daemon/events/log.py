@@ -152,11 +152,7 @@ class Log(Generic[S]):
 
     async def _seal(self) -> None:
         upto = self.position
-        cursor = await self._in_thread(self._store.cursor)
-        try:
-            await to_thread.run_sync(self._store.seal, cursor, upto)
-        finally:
-            cursor.close()
+        await self.aside(partial(self._store.seal, upto=upto))
         await self._in_thread(self._store.checkpoint)
 
     async def changed(self, after: int) -> int:
@@ -173,6 +169,14 @@ class Log(Generic[S]):
     async def transaction(self, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
         """Run `work` on the log's connection, in its thread, in one transaction."""
         return await self._in_thread(partial(self._store.transaction, work))
+
+    async def aside(self, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+        """Run `work` on a second connection, in a thread of its own: appends go on meanwhile."""
+        cursor = await self._in_thread(self._store.cursor)
+        try:
+            return await to_thread.run_sync(work, cursor)
+        finally:
+            cursor.close()
 
     async def settled(self) -> None:
         """Wait until every decision handed in so far has been answered."""

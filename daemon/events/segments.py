@@ -1,8 +1,8 @@
 """Sealed segments: immutable Parquet files that hold the log's rows, readable by anyone.
 
-A segment is written under a temporary name, fsynced, and renamed to `{first}-{last}.parquet`. It never
-changes. Small neighbours are merged in time: the merged one is in place before the small ones go, so a
-crash leaves at worst rows that are there twice, and `cover` takes each once.
+A segment is written under a temporary name, fsynced, listed with its checksum (`sums`), and renamed to
+`{first}-{last}.parquet`. It never changes. Small neighbours are merged in time: the merged one is in place
+before the small ones go, so a crash leaves at worst rows that are there twice, and `cover` takes each once.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from pathlib import Path
 import duckdb
 import msgspec
 
+from daemon.events import sums
 from daemon.files import TEMPORARY, sync_file, sync_folder
 
 MERGE_AT = 16
@@ -94,6 +95,7 @@ def _write(connection: duckdb.DuckDBPyConnection, folder: Path, query: str, firs
         options = "FORMAT parquet, COMPRESSION zstd"
         connection.execute(f"COPY ({query}) TO {_quoted(temporary)} ({options})")
         sync_file(temporary)
+        sums.enter(folder, path.name, sums.of(temporary))
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -38,19 +38,19 @@ async def run(log: Log[State], *, task_status: TaskStatus[None]) -> None:
     flushed = await log.transaction(_prepare)
     if flushed == log.position:
         log.state.take_changes()
-    position = await _flush(log)
+    position = await flush(log)
     task_status.started()
     try:
         while True:
             await log.changed(after=position)
             await anyio.sleep(EVERY)
-            position = await _flush(log)
+            position = await flush(log)
     finally:
         with anyio.CancelScope(shield=True):
-            await _flush(log)
+            await flush(log)
 
 
-async def _flush(log: Log[State]) -> int:
+async def flush(log: Log[State]) -> int:
     """Write the rows that changed since the last flush; answers the position that was tried.
 
     The tables are derived: what keeps them from being written (a full disk) never ends the daemon.
