@@ -9,6 +9,7 @@ import secrets
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from datetime import datetime
 from functools import partial
 from itertools import islice
 from operator import attrgetter
@@ -23,6 +24,7 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from daemon import finals
 from daemon.events import codec
 from daemon.events.log import Log
 from daemon.events.types import JobAccepted, Source
@@ -72,6 +74,7 @@ class Web:
             Route("/api/jobs", self._submit, methods=["POST"]),
             Route("/api/log", self._events),
             Route("/api/history/tail", self._tail, methods=["POST"]),
+            Route("/api/prune", self._prune, methods=["POST"]),
             Route("/frames/{frame}/preview", self._preview),
             Route("/frames/{frame}/final", self._final),
             Mount("/static", _Fresh(directory=PAGE)),
@@ -140,6 +143,16 @@ class Web:
             position = await copies.bring_up(self._log, self._settings.home.segments, anew=wish.anew)
         return _json(position)
 
+    async def _prune(self, request: Request) -> Response:
+        """Delete a portion of the pictures finished before a time: `{"before": …, "project": …}`."""
+        wish = await _wish(request, _Prune)
+        if isinstance(wish, Response):
+            return wish
+        try:
+            return _json(await finals.prune(self._log, self._settings.home, wish.before, wish.project))
+        except OSError as error:
+            return _error(500, str(error))
+
     async def _submit(self, request: Request) -> Response:
         """A prompt, as in a file: 201 with the job, or 422 with the same faults as a rejected file."""
         body = await _body(request)
@@ -202,6 +215,11 @@ class _Fresh(StaticFiles):
 
 class _Tail(msgspec.Struct, forbid_unknown_fields=True):
     anew: bool = False
+
+
+class _Prune(msgspec.Struct, forbid_unknown_fields=True):
+    before: Annotated[datetime, msgspec.Meta(tz=True)]
+    project: str | None = None
 
 
 class _LookedAt(msgspec.Struct, forbid_unknown_fields=True):

@@ -1,5 +1,7 @@
 """What all commands have in common: options, exit codes, and errors of one line."""
 
+import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +36,11 @@ def one_line() -> Iterator[None]:
         if not all(isinstance(leaf, _expected()) for leaf in leaves):
             raise
         fail("; ".join(dict.fromkeys(" ".join(str(leaf).split()) for leaf in leaves)))
+
+
+def terminal_width() -> int | None:
+    """Cells in a line of the terminal; None where the output goes elsewhere."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def fail(message: str, code: int = 1) -> NoReturn:

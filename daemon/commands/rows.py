@@ -48,15 +48,22 @@ def as_csv(names: Sequence[str], rows: Iterable[Row]) -> Iterator[str]:
         yield ",".join(map(_field, row))
 
 
-def as_json(names: Sequence[str], rows: Iterable[Row]) -> Iterator[str]:
-    """Lines of one array of objects; the values are JSON already. A name that comes again gets a number."""
+def as_objects(names: Sequence[str], rows: Iterable[Row]) -> Iterator[str]:
+    """One object per row; the values are JSON already. A name that comes again gets a number."""
     keys = [msgspec.json.encode(name).decode() for name in _told_apart(names)]
-    before = "["
     for row in rows:
         pairs = zip(keys, row, strict=True)
-        yield before + "{" + ", ".join(f"{key}: {value or 'null'}" for key, value in pairs) + "}"
-        before = ","
-    yield "]" if before == "," else "[]"
+        yield "{" + ", ".join(f"{key}: {value or 'null'}" for key, value in pairs) + "}"
+
+
+def array(objects: Iterable[str]) -> Iterator[str]:
+    """Lines of one JSON array, an object a line."""
+    line = ""
+    for one in objects:
+        if line:
+            yield f"{line},"
+        line = f" {one}" if line else f"[{one}"
+    yield f"{line}]" if line else "[]"
 
 
 def _cell(value: str | None) -> str:

@@ -1,12 +1,11 @@
 """`safelight sql`: any question to the history."""
 
-import shutil
 import sys
 from typing import Annotated
 
 import typer
 
-from daemon.commands.options import DEFAULT_HOME, HomeOption, JsonOption, fail, home_at, one_line
+from daemon.commands.options import DEFAULT_HOME, HomeOption, JsonOption, fail, home_at, one_line, terminal_width
 
 HELP = """Ask the history in SQL: `events`, `frames`, `jobs`, and one view per type of event.
 
@@ -26,7 +25,7 @@ def sql(
 ) -> None:
     """The command; its help is above."""
     if as_json and as_csv:
-        raise typer.BadParameter("choose one of --json and --csv")
+        fail("choose one of --json and --csv", 2)
     from daemon.commands import rows
     from daemon.history import query as asking
     from daemon.history import reading
@@ -37,7 +36,7 @@ def sql(
             ask = asking.as_json if as_json else asking.as_text
             answer = ask(history.connection, text)
             if as_json:
-                lines = rows.as_json(answer.names, answer.rows)
+                lines = rows.array(rows.as_objects(answer.names, answer.rows))
             elif as_csv:
                 lines = rows.as_csv(answer.names, answer.rows)
             else:
@@ -47,8 +46,3 @@ def sql(
         except asking.BadQuery as error:
             sys.stdout.flush()
             fail(str(error), 2)
-
-
-def terminal_width() -> int | None:
-    """Cells in a line of the terminal; None where the output goes elsewhere."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None

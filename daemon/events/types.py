@@ -167,6 +167,23 @@ class PreviewDeleted(msgspec.Struct, frozen=True, kw_only=True):
     why: Literal["replaced", "cancelled", "failed", "interrupted", "orphan"]
 
 
+class FinalDeleted(msgspec.Struct, frozen=True, kw_only=True):
+    """The finished picture goes, on purpose; what happened to it before stays in the log."""
+
+    frame: int
+    job: int
+    path: str
+    why: Literal["pruned"]
+
+
+class FileMissing(msgspec.Struct, frozen=True, kw_only=True):
+    """A start found that the finished picture is not where the log says; nobody told the daemon why."""
+
+    frame: int
+    job: int
+    path: str
+
+
 class CancelRequested(msgspec.Struct, frozen=True, kw_only=True):
     """Someone asked to stop a frame, looking at the picture of `step`."""
 
@@ -228,6 +245,8 @@ Event = (
     | PreviewWritten
     | FinalWritten
     | PreviewDeleted
+    | FinalDeleted
+    | FileMissing
     | CancelRequested
     | FrameCancelled
     | FrameFailed

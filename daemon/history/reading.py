@@ -18,12 +18,11 @@ import anyio
 import duckdb
 import msgspec
 
-from daemon import address
 from daemon.events import database, segments, sums
 from daemon.events.codec import GENESIS, chain
 from daemon.events.opening import HistoryDamaged
 from daemon.events.segments import Segment
-from daemon.history import alone, copies, views
+from daemon.history import alone, asking, copies, views
 from daemon.history.copies import TAIL, Position
 from daemon.settings import Home
 
@@ -68,15 +67,10 @@ def opened(home: Home) -> Iterator[Reading]:
 
 def bring_up(home: Home, *, anew: bool = False) -> None:
     """Have the copies reach up to now: asks the daemon, or does it alone."""
-    if address.read(home) is not None:
-        from daemon import client  # here, for the seconds' share that it takes where no daemon runs
-
-        try:
-            with client.connected(home) as daemon:
-                daemon.post("/api/history/tail", {"anew": anew})
-                return
-        except client.NotRunning:
-            pass  # a daemon that was killed leaves its address behind
+    with asking.daemon_of(home) as daemon:
+        if daemon is not None:
+            daemon.post("/api/history/tail", {"anew": anew})
+            return
     anyio.run(_bring_up_alone, home, anew)
 
 

@@ -11,6 +11,8 @@ from msgspec.structs import replace
 
 from daemon.events.types import (
     CancelRequested,
+    FileMissing,
+    FinalDeleted,
     FinalWritten,
     FrameCancelled,
     FrameCreated,
@@ -52,7 +54,7 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     generator: str | None = None
     device: str | None = None
     path: str | None = None
-    """Of the final picture once it is written."""
+    """Of the final picture, from its writing until it is deleted or missed."""
     preview: str | None = None
     """Of the preview file, from FrameCreated to PreviewDeleted."""
     error: str | None = None
@@ -67,6 +69,8 @@ FrameEvent = (
     | PreviewWritten
     | FinalWritten
     | PreviewDeleted
+    | FinalDeleted
+    | FileMissing
     | CancelRequested
     | FrameCancelled
     | FrameFailed
@@ -120,6 +124,8 @@ def _changes(frame: Frame, event: FrameEvent, ts: datetime) -> dict[str, Any]:
             return {"status": "done", "finished_at": ts, **end}
         case PreviewDeleted():
             return {"preview": None}
+        case FinalDeleted() | FileMissing():
+            return {"path": None}
         case CancelRequested():
             return {} if frame.status in ENDED else {"status": "stopping"}
         case FrameCancelled():
