@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-from daemon.commands.options import DEFAULT_HOME, HomeOption, JsonOption, fail, home_at, one_line, terminal_width
+from daemon.commands.options import (
+    DEFAULT_HOME,
+    HomeOption,
+    JsonOption,
+    fail,
+    home_at,
+    one_line,
+    terminal_width,
+)
 
 HELP = """Ask the history in SQL: `events`, `frames`, `jobs`, and one view per type of event.
 

@@ -1,62 +1,29 @@
-"""Is everything as it was recorded? Each thing that is not is a `Finding`; nothing is ever mended here.
+"""Is everything as it was recorded? `audit` looks at all of it, and mends nothing.
 
-With the daemon stopped, all files are looked at under the history's lock. With a daemon running, what it
-has open is left alone: its segments, its copies, its journal and its pictures are checked, and what is not
-is said.
+With the daemon stopped, every file is looked at, under the history's lock. With a daemon running, what it
+has open is left alone: segments, journal, pictures and its answers are checked, and what is not is said.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
-from typing import Any
+from itertools import chain as joined
 
 import duckdb
-import msgspec
 
-from daemon.events import codec, database, journal, opening, segments, sums
-from daemon.events.codec import GENESIS, Row, UnknownEvent, chain
+from daemon.events import database, journal, opening, segments
+from daemon.events.codec import Row
 from daemon.events.journal import Read
 from daemon.events.opening import HistoryDamaged
-from daemon.events.types import FileMissing, FinalDeleted, FinalWritten
-from daemon.history import asking, copies, reading
+from daemon.history import alone, asking, checks, reading
+from daemon.history.checks import Pictures
+from daemon.history.findings import Audit, Told, first_line
 from daemon.settings import Home
-
-_STRIDE = 256
-"""Rows between two that are looked up by their number, so that each part of the index is read."""
-
-Told = Callable[[Iterable[Any], int, str], Iterable[Any]]
-"""Shows how far something has got: items, how many, what is done with them."""
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """One thing that is not as it should be."""
-
-    place: str
-    """A file of the home, an event, or a row of a table."""
-    what: str
-
-
-class Audit:
-    """What was found, and how much was looked at."""
-
-    def __init__(self, told: Told) -> None:
-        """Nothing yet."""
-        self.findings: list[Finding] = []
-        self.checked: dict[str, int] = {}
-        self.unchecked: list[str] = []
-        self.told = told
-
-    def find(self, place: str, what: str) -> None:
-        """Something is wrong."""
-        self.findings.append(Finding(place, what))
-
-    def count(self, what: str, number: int) -> None:
-        """So many were looked at."""
-        self.checked[what] = number
 
 
 def audit(home: Home, told: Told) -> Audit:
-    """Look at everything. Raises `HomeInUse` if another command has the history, OSError."""
+    """Look at everything. Raises `NoHistory`, `HomeInUse` if another command has the history, OSError."""
+    alone.check(home)
     result = Audit(told)
     with asking.daemon_of(home) as daemon:
         if daemon is not None:
@@ -68,44 +35,84 @@ def audit(home: Home, told: Told) -> Audit:
 
 
 def _beside_the_daemon(home: Home, result: Audit) -> None:
-    result.unchecked.append("history.duckdb: the running daemon has it open; stop the daemon to have it checked")
-    _check_segments(home, result)
+    began = time.time()
+    result.unchecked.append("history.duckdb: the daemon has it open; stop the daemon to have it checked too")
+    checks.check_segments(home.segments, result)
     try:
         with reading.opened(home) as history:
-            log = _Log(history.position.position)
-            _check_log(database.stream(history.connection), log, result)
-            _check_journal(home, log, result, running=True)
-            _check_pictures(home, log, result, running=True)
+            kept = _journal(home)
+            rows = database.stream(history.connection)
+            last, pictures = checks.check_rows(
+                result.told(rows, history.position.position, "events"), kept, result
+            )
+            _check_running_journal(kept, last, result)
+            checks.check_pictures(home, pictures, began, result)
     except HistoryDamaged as damage:
         result.find("history", str(damage))
 
 
+def _check_running_journal(kept: Read | None, last: int, result: Audit) -> None:
+    """It may be ahead of what was read, never behind."""
+    if kept is None:
+        result.find("history.journal", "it is missing, or its beginning cannot be read")
+    elif kept.base.seq + len(kept.rows) < last:
+        result.find(
+            "history.journal", f"it ends at event {kept.base.seq + len(kept.rows)}, the log at {last}"
+        )
+
+
 def _alone(home: Home, result: Audit) -> None:
-    _check_segments(home, result)
-    _check_copies(home, result)
+    checks.check_segments(home.segments, result)
+    checks.check_copies(home.segments, result)
+    kept = _journal(home)
     try:
-        connection = _database(home)
+        with closing(_connected(home)) as connection:
+            pictures = _check_database(connection, home, kept, result)
     except (duckdb.Error, FileNotFoundError) as error:
-        result.find(home.history.name, f"it cannot be opened: {_first_line(error)}")
-        _check_without_database(home, result)
-        return
-    with closing(connection):
-        log = _Log(_newest(connection, result))
-        _check_log(database.stream(connection), log, result)
-        _check_index(connection, log, result)
-        _check_sealed(connection, home, result)
-        _check_epoch(connection, home, result)
-    _check_journal(home, log, result, running=False)
-    _check_pictures(home, log, result, running=False)
+        result.find("history.duckdb", f"it cannot be read: {first_line(error)}")
+        pictures = _without_database(home, kept, result)
+    checks.check_pictures(home, pictures, time.time(), result)
 
 
-class _Log:
-    """What the rows of the log said, as they went by."""
+def _check_database(
+    connection: duckdb.DuckDBPyConnection, home: Home, kept: Read | None, result: Audit
+) -> Pictures:
+    newest, _ = database.last(connection)
+    rows = result.told(database.stream(connection), newest, "events")
+    last, pictures = checks.check_rows(rows, kept, result)
+    checks.check_journal(kept, last, database.epoch(connection), result)
+    checks.check_index(connection, last, result)
+    checks.check_sealed(connection, home.segments, result)
+    return pictures
 
-    def __init__(self, newest: int) -> None:
-        self.newest = newest
-        self.hashes: dict[int, bytes] = {}
-        """Of the rows that the journal may have too."""
-        self.finals: dict[str, FinalWritten] = {}
-        """Pictures that should be there, by path."""
-        self.deleted: set[str] = set()
+
+def _without_database(home: Home, kept: Read | None, result: Audit) -> Pictures:
+    """What the other files say: the next start makes the database anew from them."""
+    result.checked.pop("events", None)
+    rows: list[Iterator[Row]] = []
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        if sealed := segments.cover(segments.found(home.segments)):
+            connection.execute(f"CREATE VIEW events AS FROM {segments.source(sealed)}")
+            rows.append(database.stream(connection))
+        after = sealed[-1].last if sealed else 0
+        rows.append(row for row in (kept.rows if kept else ()) if row.seq > after)
+        try:
+            return checks.check_rows(joined.from_iterable(rows), kept, result)[1]
+        except duckdb.Error as error:
+            result.find("history", f"segments cannot be read: {first_line(error)}")
+            return Pictures()
+
+
+def _connected(home: Home) -> duckdb.DuckDBPyConnection:
+    """The database, opened so that nothing about it changes."""
+    if not home.history.exists():
+        raise FileNotFoundError("it is missing")
+    connection = duckdb.connect(home.history, read_only=True)
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET enable_progress_bar = false")
+    return connection
+
+
+def _journal(home: Home) -> Read | None:
+    return journal.read(opening.journal_of(home.history))

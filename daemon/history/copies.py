@@ -20,7 +20,7 @@ from daemon.projections import tables
 from daemon.projections.state import State
 
 TAIL = "tail.parquet"
-_POSITION = "position.json"
+POSITION = "position.json"
 _OPTIONS = "FORMAT parquet, COMPRESSION zstd"
 
 
@@ -42,7 +42,7 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
 def read(folder: Path) -> Position | None:
     """What the last copying left; None if there was none, or the file makes no sense."""
     try:
-        return msgspec.json.decode((folder / _POSITION).read_bytes(), type=Position)
+        return msgspec.json.decode((folder / POSITION).read_bytes(), type=Position)
     except (FileNotFoundError, msgspec.DecodeError):
         return None
 
@@ -84,7 +84,7 @@ def _copied(connection: duckdb.DuckDBPyConnection, folder: Path, epoch: str, ask
     result = Position(epoch=epoch, position=position, tables=known, sealed=sealed, files=files)
     for name in files:
         (folder / TEMPORARY.format(name)).replace(folder / name)
-    write_whole(folder / _POSITION, msgspec.json.encode(result) + b"\n", durable=False)
+    write_whole(folder / POSITION, msgspec.json.encode(result) + b"\n", durable=False)
     script = views.script(str(folder), names).encode()
     _write_if_changed(folder / "views.sql", script)
     return result
