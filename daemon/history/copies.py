@@ -43,7 +43,7 @@ def read(folder: Path) -> Position | None:
     """What the last copying left; None if there was none, or the file makes no sense."""
     try:
         return msgspec.json.decode((folder / POSITION).read_bytes(), type=Position)
-    except (FileNotFoundError, msgspec.DecodeError):
+    except (FileNotFoundError, UnicodeDecodeError, msgspec.DecodeError):
         return None
 
 

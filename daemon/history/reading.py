@@ -26,8 +26,8 @@ from daemon.history import alone, asking, copies, views
 from daemon.history.copies import TAIL, Position
 from daemon.settings import Home
 
-_TRIES = 8
-"""Times that files are looked for which are being replaced or merged just then; the last ones anew."""
+_TRIES = 4
+"""Looks at files that are being replaced or merged just then, before the copies are wanted anew."""
 _PAUSE = 0.05
 
 
@@ -82,17 +82,18 @@ async def _bring_up_alone(home: Home, anew: bool) -> None:
 def _pinned(home: Home, stack: ExitStack) -> _Pinned:
     """All files of one moment, open and checked; they stay open as long as `stack`."""
     stale = ""
-    for number in range(_TRIES):
-        bring_up(home, anew=number >= _TRIES // 2)
-        with ExitStack() as attempt:
-            try:
-                pinned = _open_all(home.segments, attempt)
-            except (_Stale, FileNotFoundError) as error:
-                stale = str(error)
-            else:
-                stack.enter_context(attempt.pop_all())
-                return pinned
-        time.sleep(_PAUSE)
+    for anew in (False, True):
+        bring_up(home, anew=anew)
+        for _ in range(_TRIES):
+            with ExitStack() as attempt:
+                try:
+                    pinned = _open_all(home.segments, attempt)
+                except (_Stale, FileNotFoundError) as error:
+                    stale = str(error)
+                else:
+                    stack.enter_context(attempt.pop_all())
+                    return pinned
+            time.sleep(_PAUSE)
     raise HistoryDamaged(f"{home.segments} cannot be read as of one moment: {stale}")
 
 

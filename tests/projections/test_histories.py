@@ -42,7 +42,7 @@ def test_there_are_histories() -> None:
 
 @pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.stem)
 def test_a_history_folds_to_the_frames_it_expects(path: Path) -> None:
-    """Each event is one that the writer would have taken, and all together lead to what the page shows too."""
+    """The writer would have taken each event, and all together lead to what the page shows too."""
     *events, last = path.read_bytes().splitlines()
     state = State()
     for line in events:
