@@ -23,12 +23,15 @@ queue, the tables, the page) is a fold of that log.
   console       what a person sees in the terminal
   samples       sample prompts for a first look
 
-  events/       types: the vocabulary (PURE) · codec: rows and the hash chain (PURE) ·
+  events/       types: the vocabulary (PURE) · codec: rows and the hash chain (PURE) · versions: how
+                older layouts become today's (PURE) ·
                 log: one writer, group commit, followers · store: the rows on disk, in
                 database (DuckDB), journal (the same rows since the last seal) and
                 segments (Parquet) · opening: compares the three and mends
-  projections/  frames, jobs: the folds · laws: what may follow what · state: all of it, with drafts ·
-                decisions: requests → events (all PURE) · tables: the derived DuckDB tables
+  projections/  frames, jobs, claims, throughput: the folds · laws: what may follow what · state: what is
+                open, with drafts · decisions: requests → events · rows: structs as rows (all PURE) ·
+                tables: the derived DuckDB tables · rebuilding: they are made again, and compared ·
+                restoring: memory from the tables
   gpu/          in the daemon: plan (which frame next, PURE) · wire (the messages, PURE) ·
                 process (a child and its pipes) · device (one task per device) ·
                 making (one frame's making) · recovery (frames whose maker is gone);

@@ -26,7 +26,7 @@ from daemon.gpu.device import Device
 from daemon.gpu.recovery import recover
 from daemon.guards import LOOPBACK
 from daemon.inbox import Inbox
-from daemon.projections import tables
+from daemon.projections import restoring, tables
 from daemon.projections.state import State
 from daemon.server import listen, serving
 from daemon.settings import VERSION, Home, Settings
@@ -45,7 +45,7 @@ async def run(settings: Settings, say: Callable[[str], None]) -> None:
     home = settings.home
     _prepare(home)
     with listen(settings.host, settings.port) as listener:
-        async with stopped_by_signal() as stop, opened(home.history, State()) as log:
+        async with stopped_by_signal() as stop, opened(home.history, State(), restoring) as log:
             started = await log.append(_started(settings))
             await recover(log, home, started.seq)
             await _serve(settings, log, listener, started.seq, stop, say)
@@ -145,7 +145,8 @@ def _prepare(home: Home) -> None:
 def _started(settings: Settings) -> DaemonStarted:
     return DaemonStarted(
         version=VERSION,
-        host=f"{settings.host}:{settings.port}",
+        host=settings.host,
+        port=settings.port,
         pid=os.getpid(),
         devices=[settings.device],
         model=settings.model,

@@ -61,7 +61,7 @@ async def prune(log: Log[State], home: Home, before: datetime, project: str | No
         some = found[at : min(at + _TOGETHER, PORTION)]
         async with anyio.create_task_group() as tasks:
             for frame, path in some:
-                tasks.start_soon(log.decide, partial(decisions.final_deleted, frame=frame, path=path))
+                tasks.start_soon(_gone, log, frame, path)
         gone += await to_thread.run_sync(_delete, home, some)
     return Pruned(gone, len(found) - len(gone))
 
@@ -91,9 +91,15 @@ async def _record_missing(log: Log[State], home: Home, cause: int) -> None:
         return
     for frame, path in missing:
         if not await to_thread.run_sync((home.root / path).exists):
-            await log.decide(partial(decisions.file_missing, frame=frame, path=path), cause=cause)
+            decision = partial(decisions.file_missing, frame=frame, path=path)
+            await log.decide(decision, cause=cause, needs=[("frames", frame)])
             logger.warning("frame %d: its picture %s is missing", frame, path)
         await anyio.sleep(_PACE)
+
+
+async def _gone(log: Log[State], frame: int, path: str) -> None:
+    decision = partial(decisions.final_deleted, frame=frame, path=path)
+    await log.decide(decision, needs=[("frames", frame)])
 
 
 def finished(

@@ -50,8 +50,9 @@ class Inbox:
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
         """Take files until cancelled; started once what an earlier run left claimed is dealt with."""
-        known = self._log.state.claims
         left = await to_thread.run_sync(left_claimed, self._home, self._model)
+        await self._log.recall([("claims", drop.source.claim) for drop in left])
+        known = self._log.state.claims.keys() & {drop.source.claim for drop in left}
         await self._take([drop for drop in left if drop.source.claim not in known])
         await self._file_away([drop for drop in left if drop.source.claim in known])
         async with anyio.create_task_group() as tasks:
@@ -110,13 +111,14 @@ class Inbox:
             self._unrecorded.append(drop)
 
     async def _decide(self, drop: Drop) -> None:
+        needs = [("claims", drop.source.claim)]
         if isinstance(drop.verdict, Prompt):
             seed = secrets.randbelow(2**32)
-            await self._log.decide(
-                partial(decisions.accept, prompt=drop.verdict, source=drop.source, drawn_seed=seed)
-            )
+            decision = partial(decisions.accept, prompt=drop.verdict, source=drop.source, drawn_seed=seed)
+            await self._log.decide(decision, needs=needs)
         else:
-            await self._log.decide(partial(decisions.reject, faults=drop.verdict, source=drop.source))
+            decision = partial(decisions.reject, faults=drop.verdict, source=drop.source)
+            await self._log.decide(decision, needs=needs)
 
     async def _file_away(self, drops: list[Drop]) -> None:
         for drop in drops:

@@ -11,12 +11,11 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
-from itertools import islice
-from operator import attrgetter
 from typing import Annotated, Any, TypeVar
 
 import anyio
 import msgspec
+from anyio import to_thread
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
@@ -27,21 +26,19 @@ from starlette.staticfiles import StaticFiles
 from daemon import finals
 from daemon.events import codec
 from daemon.events.log import Log
-from daemon.events.types import JobAccepted, Source
+from daemon.events.types import JobAccepted, Recorded, Source
 from daemon.guards import Guard
 from daemon.history import copies
 from daemon.pictures import Recent
-from daemon.projections import decisions
+from daemon.projections import decisions, restoring
 from daemon.projections.frames import Frame
 from daemon.projections.laws import Refused
-from daemon.projections.state import State
+from daemon.projections.state import KEPT, State, row_key
 from daemon.prompts import Prompt, parse
 from daemon.settings import PAGE, VERSION, Settings
 from daemon.sse import Streams
 
 MAX_BODY = 2**18
-ENDED_SHOWN = 200
-"""Ended frames in a snapshot; the page asks for older ones."""
 _PAGE_MAX = 1000
 Wish = TypeVar("Wish", bound=msgspec.Struct)
 _FOREVER = "private, max-age=31536000, immutable"
@@ -83,7 +80,8 @@ class Web:
 
     def _snapshot(self) -> bytes:
         state = self._log.state
-        ended = _newest_ended(state, ENDED_SHOWN)
+        ended = sorted(state.frames.keys() - state.open.keys())[-KEPT:]
+        shown = sorted({*ended, *state.open})
         return msgspec.json.encode(
             {
                 "position": self._log.position,
@@ -91,10 +89,12 @@ class Web:
                 "model": self._settings.model,
                 "inbox": str(self._settings.home.inbox),
                 "devices": self._devices(),
-                "frames": sorted(
-                    [*ended, *(state.frames[frame] for frame in state.open)], key=attrgetter("id")
-                ),
-                "older": len(state.frames) - len(state.open) - len(ended),
+                "frames": [state.frames[number] for number in shown],
+                "older": state.next_frame - 1 - len(shown),
+                "paces": [
+                    {"model": model, "width": width, "height": height, **msgspec.structs.asdict(pace)}
+                    for (model, width, height), pace in state.paces.items()
+                ],
             }
         )
 
@@ -110,20 +110,31 @@ class Web:
     async def _frames(self, request: Request) -> Response:
         """A page of frames, newest first: `?before=` the last id seen, `?limit=`."""
         state = self._log.state
-        return self._rows(request, "frames", state.frames, state.next_frame)
+        return await self._rows(request, "frames", state.frames, state.next_frame)
 
     async def _jobs(self, request: Request) -> Response:
         """A page of jobs, newest first: `?before=` the last id seen, `?limit=`."""
         state = self._log.state
-        return self._rows(request, "jobs", state.jobs, state.next_job)
+        return await self._rows(request, "jobs", state.jobs, state.next_job)
 
-    def _rows(self, request: Request, name: str, rows: Mapping[int, object], following: int) -> Response:
-        before = min(_number(request, "before", following), following)
-        older = (rows[number] for number in range(before - 1, 0, -1))
-        return _json({"position": self._log.position, name: list(islice(older, _limit(request)))})
+    async def _rows(
+        self, request: Request, table: str, memory: Mapping[int, object], following: int
+    ) -> Response:
+        """The tables hold them all, memory what has changed since they were last written."""
+        before, limit = min(_number(request, "before", following), following), _limit(request)
+        newer = dict(memory)
+        async with self._log.cursor() as cursor:
+            stored = await to_thread.run_sync(restoring.page, cursor, table, before, limit)
+        known = {**{row_key(row): row for row in stored}, **newer, **memory}
+        numbers = sorted((number for number in known if number < before), reverse=True)[:limit]
+        return _json({"position": self._log.position, table: [known[number] for number in numbers]})
+
+    async def _known_frame(self, number: int) -> Frame | None:
+        await self._log.recall([("frames", number)])
+        return self._log.state.frames.get(number)
 
     async def _frame(self, request: Request) -> Response:
-        frame = self._log.state.frames.get(_frame_of(request))
+        frame = await self._known_frame(_frame_of(request))
         if frame is None:
             return _error(404, f"there is no frame {_frame_of(request)}")
         return _json({"position": self._log.position, "frame": frame})
@@ -154,22 +165,32 @@ class Web:
             return _error(500, str(error))
 
     async def _submit(self, request: Request) -> Response:
-        """A prompt, as in a file: 201 with the job, or 422 with the same faults as a rejected file."""
+        """A prompt, as in a file: 201 with the job, or 422 with the same faults as a rejected file.
+
+        With an `Idempotency-Key` that was used before, 200 with the job that it led to then.
+        """
         body = await _body(request)
         if body is None:
             return _error(413, f"a prompt has at most {MAX_BODY} bytes")
         verdict = parse(body, self._settings.model)
         if not isinstance(verdict, Prompt):
             return _json({"faults": verdict}, 422)
+        claim = _claim(request)
         digest = hashlib.sha256(body).hexdigest()
-        source = Source(kind="http", name=_client(request), sha256=digest, claim=uuid.uuid4().hex)
+        source = Source(kind="http", name=_client(request), sha256=digest, claim=claim)
         seed = secrets.randbelow(2**32)
-        decision = partial(decisions.accept, prompt=verdict, source=source, drawn_seed=seed)
-        (recorded,) = await self._log.decide(decision)
+        decision = partial(decisions.accept_once, prompt=verdict, source=source, drawn_seed=seed)
+        new = await self._log.decide(decision, needs=[("claims", claim)])
+        recorded = new[0] if new else await self._recorded_under(claim)
         assert isinstance(recorded.event, JobAccepted)
         first = recorded.event.first_frame
         frames = list(range(first, first + len(recorded.event.seeds)))
-        return _json({"job": recorded.event.job, "frames": frames}, 201)
+        return _json({"job": recorded.event.job, "frames": frames}, 201 if new else 200)
+
+    async def _recorded_under(self, claim: str) -> Recorded:
+        """What a request with the same key led to."""
+        await self._log.recall([("claims", claim)])
+        return await self._log.recorded(self._log.state.claims[claim].seq)
 
     async def _cancel(self, request: Request) -> Response:
         """Stop a frame; the body may say which step was being looked at: `{"step": 7}`."""
@@ -177,11 +198,11 @@ class Web:
         looked_at = await _wish(request, _LookedAt)
         if isinstance(looked_at, Response):
             return looked_at
-        if frame not in self._log.state.frames:
+        if not 0 < frame < self._log.state.next_frame:
             return _error(404, f"there is no frame {frame}")
         decision = partial(decisions.cancel, frame=frame, by=_client(request), step=looked_at.step)
         try:
-            await self._log.decide(decision)
+            await self._log.decide(decision, needs=[("frames", frame)])
         except Refused as refusal:
             return _error(409, str(refusal))
         return _json({"position": self._log.position})
@@ -194,7 +215,7 @@ class Web:
         return Response(data, media_type="image/png", headers={"cache-control": _FOREVER})
 
     async def _final(self, request: Request) -> Response:
-        frame = self._log.state.frames.get(_frame_of(request))
+        frame = await self._known_frame(_frame_of(request))
         if frame is None or frame.path is None:
             return _error(404, "there is no such picture")
         path = self._settings.home.root / frame.path
@@ -226,9 +247,10 @@ class _LookedAt(msgspec.Struct, forbid_unknown_fields=True):
     step: Annotated[int, msgspec.Meta(ge=0, lt=2**31)] = 0
 
 
-def _newest_ended(state: State, limit: int) -> list[Frame]:
-    numbers = (number for number in range(state.next_frame - 1, 0, -1) if number not in state.open)
-    return [state.frames[number] for number in islice(numbers, limit)]
+def _claim(request: Request) -> str:
+    """Names the request: what the client calls it by `Idempotency-Key`, so that it may safely ask again."""
+    key = request.headers.get("idempotency-key")
+    return uuid.uuid4().hex if key is None else hashlib.sha256(f"key {key}".encode()).hexdigest()
 
 
 def _number(request: Request, name: str, default: int) -> int:

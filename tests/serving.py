@@ -12,6 +12,7 @@ import httpx
 
 from daemon.events.log import Log, opened
 from daemon.pictures import Recent
+from daemon.projections import restoring
 from daemon.projections.state import State
 from daemon.server import listen, serving
 from daemon.settings import Home, Settings
@@ -42,7 +43,7 @@ async def site(folder: Path, port: int = 0, token: str | None = None) -> AsyncIt
     recent = Recent()
     with listen("127.0.0.1", port) as listener:
         port = listener.getsockname()[1]
-        async with opened(home.history, State()) as log:
+        async with opened(home.history, State(), restoring) as log:
             web = Web(log, Settings(home=home), recent, lambda: ["cpu"])
             async with serving(web.application(port, token), web.streams, listener):
                 yield Site(log, home, recent, web, port)

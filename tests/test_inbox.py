@@ -12,6 +12,7 @@ import pytest
 from daemon.drops import claim_ready, claimed
 from daemon.events.log import Log, opened
 from daemon.inbox import Inbox
+from daemon.projections import restoring
 from daemon.projections.state import State
 from daemon.settings import DEMO, Home
 
@@ -31,7 +32,7 @@ def house(tmp_path: Path) -> Home:
 @asynccontextmanager
 async def watching(home: Home) -> AsyncIterator[Log[State]]:
     """A log with an inbox that feeds it."""
-    async with opened(home.history, State()) as log, anyio.create_task_group() as tasks:
+    async with opened(home.history, State(), restoring) as log, anyio.create_task_group() as tasks:
         await tasks.start(Inbox(home, log, DEMO).run)
         with anyio.fail_after(60):
             yield log
@@ -82,7 +83,7 @@ async def test_a_claim_that_a_crash_left_is_finished_once(house: Home, committed
     (house.inbox / "a.json").write_text(GOOD)
     ((drop,), _) = claim_ready(house, DEMO, 1)
     if committed:
-        async with opened(house.history, State()) as log:
+        async with opened(house.history, State(), restoring) as log:
             await Inbox(house, log, DEMO)._record(drop)
     async with watching(house) as log:
         assert await types(log) == ["JobAccepted"]

@@ -9,6 +9,8 @@ import httpx
 import pytest
 
 from daemon.events.types import Event
+from daemon.projections import tables
+from daemon.projections.state import KEPT
 from daemon.server import listen
 from daemon.web import MAX_BODY
 from tests.serving import PATIENCE, Site, site
@@ -212,3 +214,38 @@ async def test_of_two_servers_on_one_port_the_second_is_told() -> None:
     """At once, and with what to do."""
     with listen("127.0.0.1", 0) as first, pytest.raises(OSError, match="choose another --port"):
         listen("127.0.0.1", first.getsockname()[1])
+
+
+async def test_the_same_key_leads_to_the_same_job(client: httpx.AsyncClient, served: Site) -> None:
+    """A program that does not know whether it was heard may ask again, also after the claim left memory."""
+    answers = []
+    for key in ("a", "b", "a"):
+        headers = {"idempotency-key": key}
+        answers.append(await client.post("/api/jobs", json={"prompt": "a cat", "count": 2}, headers=headers))
+    await tables.flush(served.log)
+    assert not served.log.state.claims
+    answers.append(await client.post("/api/jobs", json={"prompt": "x"}, headers={"idempotency-key": "b"}))
+    assert [answer.status_code for answer in answers] == [201, 201, 200, 200]
+    assert [answer.json()["job"] for answer in answers] == [1, 2, 1, 2]
+    assert answers[3].json()["frames"] == [3, 4]
+    assert served.log.position == 2
+
+
+async def test_pages_reach_back_beyond_memory(client: httpx.AsyncClient, served: Site) -> None:
+    """What has left memory comes from the tables, what is newer than they are from memory."""
+    total = KEPT + 20
+    for number in range(1, total + 1):
+        for event in (accepted, created, finished, deleted):
+            await served.log.append(event(number, number))
+    await tables.flush(served.log)
+    await served.log.append(accepted(total + 1, total + 1))
+    pages: list[int] = []
+    while page := (
+        await client.get("/api/frames", params={"limit": 100, **({"before": pages[-1]} if pages else {})})
+    ).json()["frames"]:
+        pages += [frame["id"] for frame in page]
+    assert pages == list(range(total + 1, 0, -1))
+    assert (await client.get("/api/frames/3")).json()["frame"]["status"] == "done"
+    assert (await client.get("/api/jobs", params={"before": 4})).json()["jobs"][0]["done"] == 1
+    assert (await client.post("/api/frames/3/cancel", json={})).json() == {"error": "frame 3 is done already"}
+    assert (await client.post("/api/frames/999/cancel", json={})).status_code == 404

@@ -11,10 +11,8 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from daemon.events import versions
 from daemon.events.types import BY_NAME, Event, Recorded
-
-VERSION = 1
-"""Of every type's layout so far; the first change of a stored field brings versions per type."""
 
 GENESIS = bytes(32)
 """The hash that stands before row 1."""
@@ -26,6 +24,7 @@ _encoder = msgspec.json.Encoder()
 _decoders: dict[str, msgspec.json.Decoder[Any]] = {
     name: msgspec.json.Decoder(kind) for name, kind in BY_NAME.items()
 }
+_versions = {name: versions.current(name) for name in BY_NAME}
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,7 +53,7 @@ def seal(event: Event, *, seq: int, ts: datetime, cause: int | None, previous: b
         seq=seq,
         ts=(ts - EPOCH) // _MICROSECOND,
         type=type(event).__name__,
-        version=VERSION,
+        version=versions.current(type(event).__name__),
         job=getattr(event, "job", None),
         frame=getattr(event, "frame", None),
         cause=cause,
@@ -76,19 +75,29 @@ def chain(previous: bytes, row: Row) -> bytes:
 
 def open_row(row: Row) -> Recorded:
     """The event that a row stores. Raises `UnknownEvent` for a type or version from a later Safelight."""
-    decoder = _decoders.get(row.type)
-    if decoder is None or row.version > VERSION:
-        raise UnknownEvent(
-            f"event {row.seq} is a {row.type} of version {row.version}, which this version of Safelight "
-            "does not know; open the history with the version that wrote it, or a later one"
-        )
     return Recorded(
         seq=row.seq,
         ts=EPOCH + row.ts * _MICROSECOND,
-        event=decoder.decode(row.data),
+        event=decode(row.seq, row.type, row.version, row.data),
         cause=row.cause,
         hash=row.hash,
     )
+
+
+def decode(seq: int, kind: str, version: int, data: bytes | str) -> Event:
+    """The event in a row's `data`, whatever version wrote it. Raises as `open_row` does."""
+    today = _versions.get(kind, 0)
+    if version == today:
+        event: Event = _decoders[kind].decode(data)
+        return event
+    if version > today:
+        raise UnknownEvent(
+            f"event {seq} is a {kind} of version {version}, which this version of Safelight "
+            "does not know; open the history with the version that wrote it, or a later one"
+        )
+    old = versions.upcast(kind, version, msgspec.json.decode(data, type=dict[str, Any]))
+    led_up: Event = msgspec.convert(old, BY_NAME[kind])
+    return led_up
 
 
 def message(recorded: Recorded) -> bytes:

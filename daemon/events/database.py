@@ -10,7 +10,7 @@ import duckdb
 
 from daemon.events.codec import EPOCH, GENESIS, Row
 
-_SCHEMA = """
+SCHEMA = """
 CREATE TABLE events(
     seq BIGINT PRIMARY KEY, ts TIMESTAMPTZ NOT NULL, type VARCHAR NOT NULL, version SMALLINT NOT NULL,
     job BIGINT, frame BIGINT, cause BIGINT, data JSON NOT NULL, hash BLOB NOT NULL);
@@ -38,7 +38,7 @@ def create(path: Path, epoch: str) -> None:
     for stale in (fresh, fresh.with_name(f"{fresh.name}.wal")):
         stale.unlink(missing_ok=True)
     connection = connect(fresh)
-    connection.execute(_SCHEMA)
+    connection.execute(SCHEMA)
     connection.execute("INSERT INTO _log VALUES (?)", (epoch,))
     connection.close()
     fresh.rename(path)

@@ -11,12 +11,12 @@ Readers see `state`, which holds committed events only.
 
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import anyio
 import duckdb
@@ -37,11 +37,18 @@ _RETRY = 10.0
 logger = logging.getLogger(__name__)
 
 S = TypeVar("S", bound="State")
+S_contra = TypeVar("S_contra", bound="State", contravariant=True)
 T = TypeVar("T")
+
+Key = tuple[str, int | str]
+"""A row of a derived table: the table's name and the row's key."""
 
 
 class State(Protocol):
     """What the log leads to, as far as the writer needs to know it."""
+
+    position: int
+    """The last event that is folded in."""
 
     def fork(self) -> Self:
         """A draft on top of this state; changing it leaves this one alone."""
@@ -55,9 +62,23 @@ class State(Protocol):
     def apply(self, recorded: Recorded) -> None:
         """Fold one more event in."""
 
+    def lacks(self, keys: Iterable[Key]) -> list[Key]:
+        """Those of the rows that have left memory, or were never in it."""
 
-class Refused(Exception):
-    """What was asked for cannot follow from what has happened."""
+    def remember(self, rows: Mapping[str, Iterable[Any]]) -> None:
+        """Take rows back into memory, by table."""
+
+
+class Memory(Protocol[S_contra]):
+    """Where a state's rows are while they are not in memory: the derived tables."""
+
+    def restore(self, connection: duckdb.DuckDBPyConnection, state: S_contra, /) -> None:
+        """Bring an empty state to the tables' position, `state.position`."""
+
+    def recall(
+        self, connection: duckdb.DuckDBPyConnection, keys: Sequence[Key], /
+    ) -> Mapping[str, Iterable[Any]]:
+        """The rows with these keys, as far as there are any."""
 
 
 class LogFailed(Exception):
@@ -67,8 +88,11 @@ class LogFailed(Exception):
 class _Pending(Generic[S]):
     """One caller's decision, on its way through the writer."""
 
-    def __init__(self, decision: Callable[[S], Sequence[Event]], cause: int | None) -> None:
+    def __init__(
+        self, decision: Callable[[S], Sequence[Event]], cause: int | None, needs: Sequence[Key]
+    ) -> None:
         self.decision = decision
+        self.needs = needs
         self.cause = cause
         self.done = anyio.Event()
         self.outcome: list[Recorded] | Exception = []
@@ -77,9 +101,10 @@ class _Pending(Generic[S]):
 class Log(Generic[S]):
     """An open log. Make one with `opened`; `run` is its writer's task."""
 
-    def __init__(self, store: Store, state: S) -> None:
-        """`state` is empty; the whole log is folded into it here."""
+    def __init__(self, store: Store, state: S, memory: Memory[S] | None) -> None:
+        """`state` is empty; it is brought up here, from the tables and what the log has beyond them."""
         self.state = state
+        self._memory = memory
         self.epoch = store.epoch
         self.position, self._head = store.last()
         self.ring: deque[tuple[int, bytes]] = deque(maxlen=RING)
@@ -89,7 +114,9 @@ class Log(Generic[S]):
         self._wanted = anyio.Event()
         self._bell = anyio.Event()
         self._closed: LogFailed | None = None
-        _fold(store, state)
+        if memory is not None:
+            memory.restore(store.connection, state)
+        self._fold()
 
     def __repr__(self) -> str:
         return f"<Log at {self.position}, {len(self._queue)} decisions waiting>"
@@ -100,16 +127,18 @@ class Log(Generic[S]):
         return recorded
 
     async def decide(
-        self, decision: Callable[[S], Sequence[Event]], *, cause: int | None = None
+        self, decision: Callable[[S], Sequence[Event]], *, cause: int | None = None, needs: Sequence[Key] = ()
     ) -> list[Recorded]:
         """Record what `decision` answers for the state of its turn; returns once it is durable.
 
-        The first event is caused by `cause`, the others by the first. Raises `Refused` if an event cannot
-        follow from the state, `LogFailed` if the machine failed, and whatever `decision` raises.
+        The first event is caused by `cause`, the others by the first. `needs` are rows that the decision
+        looks at and that may have left memory: they are there when its turn comes, if they exist. Raises
+        `Refused` if an event cannot follow from the state, `LogFailed` if the machine failed, and whatever
+        `decision` raises.
         """
         if self._closed is not None:
             raise self._closed
-        pending = _Pending(decision, cause)
+        pending = _Pending(decision, cause, needs)
         self._queue.append(pending)
         self._wanted.set()
         # A caller that is being cancelled still learns whether it happened, and may not leave half a step.
@@ -166,17 +195,36 @@ class Log(Generic[S]):
         rows = await self._in_thread(partial(self._store.read, after, limit))
         return [codec.open_row(row) for row in rows]
 
+    async def recall(self, keys: Sequence[Key]) -> None:
+        """Have these rows of the tables in memory, if they exist, when this returns; not for long."""
+        lacking = self.state.lacks(keys)
+        if lacking and self._memory is not None:
+            recall = partial(self._memory.recall, self._store.connection, lacking)
+            self.state.remember(await self._in_thread(recall))
+
     async def transaction(self, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
         """Run `work` on the log's connection, in its thread, in one transaction."""
         return await self._in_thread(partial(self._store.transaction, work))
 
-    async def aside(self, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
-        """Run `work` on a second connection, in a thread of its own: appends go on meanwhile."""
+    @asynccontextmanager
+    async def cursor(self) -> AsyncIterator[duckdb.DuckDBPyConnection]:
+        """A second connection to the same database, for long reads in a thread of their own."""
         cursor = await self._in_thread(self._store.cursor)
         try:
-            return await to_thread.run_sync(work, cursor)
+            yield cursor
         finally:
             cursor.close()
+
+    async def aside(self, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+        """Run `work` on such a connection, in a thread of its own: appends go on meanwhile."""
+        async with self.cursor() as cursor:
+            return await to_thread.run_sync(work, cursor)
+
+    async def recorded(self, seq: int) -> Recorded:
+        """One event. Raises `LookupError` if there is none of that number."""
+        for found in await self.read(seq - 1, 1):
+            return found
+        raise LookupError(f"there is no event {seq}")
 
     async def settled(self) -> None:
         """Wait until every decision handed in so far has been answered."""
@@ -188,6 +236,11 @@ class Log(Generic[S]):
 
     async def _commit_queue(self) -> None:
         queue, self._queue = self._queue, []
+        try:
+            await self.recall([key for pending in queue for key in pending.needs])
+        except duckdb.Error as error:
+            _answer(queue, LogFailed(f"the tables could not be read: {error}"))
+            return
         batch = _Batch(self.state.fork(), self.position, self._head)
         for pending in queue:
             try:
@@ -205,6 +258,16 @@ class Log(Generic[S]):
         self._publish(batch)
         for pending in queue:
             pending.done.set()
+
+    def _fold(self) -> None:
+        """Fold in what the log has beyond the state's position."""
+        while rows := self._store.read(self.state.position, _PAGE):
+            needed = [("frames", row.frame) for row in rows if row.frame is not None]
+            lacking = self.state.lacks([*needed, *(("jobs", row.job) for row in rows if row.job is not None)])
+            if lacking and self._memory is not None:
+                self.state.remember(self._memory.recall(self._store.connection, lacking))
+            for row in rows:
+                self.state.apply(codec.open_row(row))
 
     def _publish(self, batch: "_Batch[S]") -> None:
         if not batch.rows:
@@ -268,25 +331,18 @@ def _commit(store: Store, rows: list[codec.Row]) -> LogFailed | None:
     return None
 
 
-def _fold(store: Store, state: State) -> None:
-    after = 0
-    while rows := store.read(after, _PAGE):
-        for row in rows:
-            state.apply(codec.open_row(row))
-        after = rows[-1].seq
-
-
 @asynccontextmanager
-async def opened(path: Path, state: S) -> AsyncIterator[Log[S]]:
+async def opened(path: Path, state: S, memory: Memory[S] | None = None) -> AsyncIterator[Log[S]]:
     """The log at `path` with its writer running, for this process alone.
 
+    `state` is empty and is brought up from `memory`'s tables; without any, the whole log is folded into it.
     Raises `HomeInUse` if another process has it, `UnknownEvent` if a later Safelight wrote it, and
     `HistoryDamaged` if rows of it are lost.
     """
     with claimed(path):
         store = await to_thread.run_sync(Store, path)
         try:
-            log = Log(store, state)
+            log = await to_thread.run_sync(Log, store, state, memory)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(log.run)
                 tasks.start_soon(log.keep_house)

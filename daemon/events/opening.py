@@ -72,6 +72,9 @@ def opened(path: Path) -> Opened:
 
     Raises `HistoryDamaged`, and `duckdb.Error` or OSError where the place cannot be used at all.
     """
+    if "?" in str(path):
+        # DuckDB takes what follows for a query and puts the write-ahead log's `.wal` before it.
+        raise OSError(f"a history cannot lie in {path.parent}: DuckDB needs a path without a question mark")
     segments_of(path).mkdir(exist_ok=True)
     kept = journal.read(journal_of(path))
     sealed = segments.cover(segments.found(segments_of(path)))

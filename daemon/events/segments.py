@@ -5,6 +5,7 @@ A segment is written under a temporary name, fsynced, listed with its checksum (
 before the small ones go, so a crash leaves at worst rows that are there twice, and `cover` takes each once.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -81,11 +82,17 @@ def merge(connection: duckdb.DuckDBPyConnection, folder: Path) -> Segment | None
 
 def source(segments: Sequence[Segment]) -> str:
     """The segments as a table expression in SQL."""
-    return f"read_parquet([{', '.join(_quoted(segment.path) for segment in segments)}])"
+    return f"read_parquet([{', '.join(_quoted(_escaped(segment.path)) for segment in segments)}])"
 
 
 def _quoted(path: Path) -> str:
+    """The path as a text in SQL."""
     return "'" + str(path).replace("'", "''") + "'"
+
+
+def _escaped(path: Path) -> Path:
+    """The path as a pattern that means only itself: a home may be called `home [1]`."""
+    return Path(re.sub(r"[*?\[]", r"[\g<0>]", str(path)))
 
 
 def _write(connection: duckdb.DuckDBPyConnection, folder: Path, query: str, first: int, last: int) -> Segment:

@@ -2,7 +2,8 @@
 
 An event is named in the past tense and says what happened, never what should be done. Its fields are
 what the log stores for good: adding one needs a default, changing or removing one needs an upcaster
-in `codec`. Paths are relative to the home folder. Whole numbers identify jobs and frames.
+in `versions`. None can be part of a reference cycle, so the collector need not look at them (`gc=False`):
+replay takes half the time. Paths are relative to the home folder. Whole numbers identify jobs and frames.
 """
 
 from datetime import datetime
@@ -16,24 +17,26 @@ from daemon.prompts import Prompt
 Step = Annotated[int, msgspec.Meta(ge=0)]
 
 
-class DaemonStarted(msgspec.Struct, frozen=True, kw_only=True):
+class DaemonStarted(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The daemon has opened its log and is about to take work."""
 
     version: str
     host: str
+    port: int
+    """0 where the system was to choose one."""
     pid: int
     devices: list[str]
     model: str
 
 
-class DaemonStopped(msgspec.Struct, frozen=True, kw_only=True):
+class DaemonStopped(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The daemon ended on purpose; its absence before the next DaemonStarted tells of a crash."""
 
     reason: str
     """`signal`, or `idle` for `--until-idle`."""
 
 
-class Source(msgspec.Struct, frozen=True, kw_only=True):
+class Source(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Where a job came from."""
 
     kind: Literal["file", "http"]
@@ -45,7 +48,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     """Names this one drop: the same claim is never accepted twice."""
 
 
-class JobAccepted(msgspec.Struct, frozen=True, kw_only=True):
+class JobAccepted(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A prompt was checked and queued; its frames are numbered `first_frame`, `first_frame + 1` …"""
 
     job: int
@@ -57,14 +60,14 @@ class JobAccepted(msgspec.Struct, frozen=True, kw_only=True):
     source: Source
 
 
-class JobRejected(msgspec.Struct, frozen=True, kw_only=True):
+class JobRejected(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A dropped file was refused; it lies in `rejected/` with the same faults beside it."""
 
     source: Source
     faults: list[Fault]
 
 
-class JobDuplicate(msgspec.Struct, frozen=True, kw_only=True):
+class JobDuplicate(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A drop that was taken before came again; nothing was queued."""
 
     job: int
@@ -72,7 +75,7 @@ class JobDuplicate(msgspec.Struct, frozen=True, kw_only=True):
     source: Source
 
 
-class ModelLoaded(msgspec.Struct, frozen=True, kw_only=True):
+class ModelLoaded(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A device holds a checkpoint and can sample with it."""
 
     device: str
@@ -82,7 +85,7 @@ class ModelLoaded(msgspec.Struct, frozen=True, kw_only=True):
     """Size of the parameters in memory."""
 
 
-class ModelFailed(msgspec.Struct, frozen=True, kw_only=True):
+class ModelFailed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A checkpoint could not be loaded; the frame that asked for it fails with the same message."""
 
     device: str
@@ -90,7 +93,7 @@ class ModelFailed(msgspec.Struct, frozen=True, kw_only=True):
     message: str
 
 
-class FrameCreated(msgspec.Struct, frozen=True, kw_only=True):
+class FrameCreated(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A device has begun a frame; its preview will appear at `path`."""
 
     frame: int
@@ -105,7 +108,7 @@ class FrameCreated(msgspec.Struct, frozen=True, kw_only=True):
     device: str
 
 
-class PreviewWritten(msgspec.Struct, frozen=True, kw_only=True):
+class PreviewWritten(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The denoised latent after `step` stands as a whole picture at `path`."""
 
     frame: int
@@ -126,7 +129,7 @@ class PreviewWritten(msgspec.Struct, frozen=True, kw_only=True):
     """From the step's end to the picture lying whole on disk, in milliseconds."""
 
 
-class Recipe(msgspec.Struct, frozen=True, kw_only=True):
+class Recipe(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What was really used to make a picture, enough to make it again."""
 
     prompt: Prompt
@@ -140,7 +143,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """Of torch, diffusers and transformers."""
 
 
-class FinalWritten(msgspec.Struct, frozen=True, kw_only=True):
+class FinalWritten(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The finished picture stands whole and fsynced at `path`."""
 
     frame: int
@@ -158,7 +161,7 @@ class FinalWritten(msgspec.Struct, frozen=True, kw_only=True):
     recipe: Recipe
 
 
-class PreviewDeleted(msgspec.Struct, frozen=True, kw_only=True):
+class PreviewDeleted(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The frame's preview file is gone."""
 
     frame: int
@@ -167,7 +170,7 @@ class PreviewDeleted(msgspec.Struct, frozen=True, kw_only=True):
     why: Literal["replaced", "cancelled", "failed", "interrupted", "orphan"]
 
 
-class FinalDeleted(msgspec.Struct, frozen=True, kw_only=True):
+class FinalDeleted(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The finished picture goes, on purpose; what happened to it before stays in the log."""
 
     frame: int
@@ -176,7 +179,7 @@ class FinalDeleted(msgspec.Struct, frozen=True, kw_only=True):
     why: Literal["pruned"]
 
 
-class FileMissing(msgspec.Struct, frozen=True, kw_only=True):
+class FileMissing(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A start found that the finished picture is not where the log says; nobody told the daemon why."""
 
     frame: int
@@ -184,7 +187,7 @@ class FileMissing(msgspec.Struct, frozen=True, kw_only=True):
     path: str
 
 
-class CancelRequested(msgspec.Struct, frozen=True, kw_only=True):
+class CancelRequested(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Someone asked to stop a frame, looking at the picture of `step`."""
 
     frame: int
@@ -193,7 +196,7 @@ class CancelRequested(msgspec.Struct, frozen=True, kw_only=True):
     step: Step
 
 
-class FrameCancelled(msgspec.Struct, frozen=True, kw_only=True):
+class FrameCancelled(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The frame was stopped after `step` steps; the VAE decode was not paid for."""
 
     frame: int
@@ -201,7 +204,7 @@ class FrameCancelled(msgspec.Struct, frozen=True, kw_only=True):
     step: Step
 
 
-class FrameFailed(msgspec.Struct, frozen=True, kw_only=True):
+class FrameFailed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The frame was given up."""
 
     frame: int
@@ -211,7 +214,7 @@ class FrameFailed(msgspec.Struct, frozen=True, kw_only=True):
     message: str
 
 
-class FrameInterrupted(msgspec.Struct, frozen=True, kw_only=True):
+class FrameInterrupted(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The daemon or the device died while the frame was being made; the frame waits to go on."""
 
     frame: int
@@ -221,7 +224,7 @@ class FrameInterrupted(msgspec.Struct, frozen=True, kw_only=True):
     message: str
 
 
-class FrameResumed(msgspec.Struct, frozen=True, kw_only=True):
+class FrameResumed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A device has taken an interrupted frame up again from `step`."""
 
     frame: int
@@ -259,7 +262,7 @@ BY_NAME: dict[str, type[Event]] = {kind.__name__: kind for kind in get_args(Even
 """Event types by the name that the log's `type` column holds."""
 
 
-class Recorded(msgspec.Struct, frozen=True, kw_only=True):
+class Recorded(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One row of the log: an event and its place in history."""
 
     seq: int

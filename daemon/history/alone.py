@@ -9,7 +9,7 @@ import anyio
 from daemon.events import segments
 from daemon.events.log import Log, opened
 from daemon.events.opening import HomeInUse
-from daemon.projections import tables
+from daemon.projections import restoring, tables
 from daemon.projections.state import State
 from daemon.settings import Home
 
@@ -46,7 +46,7 @@ async def _claimed(home: Home, stack: AsyncExitStack) -> Log[State]:
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
-            return await stack.enter_async_context(opened(home.history, State()))
+            return await stack.enter_async_context(opened(home.history, State(), restoring))
         except HomeInUse:
             if time.monotonic() > deadline:
                 raise

@@ -85,7 +85,7 @@ def _copied(connection: duckdb.DuckDBPyConnection, folder: Path, epoch: str, ask
     for name in files:
         (folder / TEMPORARY.format(name)).replace(folder / name)
     write_whole(folder / POSITION, msgspec.json.encode(result) + b"\n", durable=False)
-    script = views.script(str(folder), names).encode()
+    script = views.script(str(folder), names, tables.VIEWS).encode()
     _write_if_changed(folder / "views.sql", script)
     return result
 

@@ -24,6 +24,7 @@ from daemon.events.opening import HistoryDamaged
 from daemon.events.segments import Segment
 from daemon.history import alone, asking, copies, views
 from daemon.history.copies import TAIL, Position
+from daemon.projections import tables
 from daemon.settings import Home
 
 _TRIES = 4
@@ -155,6 +156,8 @@ def _statements(pinned: _Pinned, spill: str) -> Iterator[str]:
     for name, file in pinned.copies.items():
         if name != TAIL:
             yield f"CREATE VIEW {Path(name).stem} AS FROM {_parquet([file])}"
+    for name, sql in tables.VIEWS.items():
+        yield f"CREATE VIEW {name} AS {sql}"
     yield from views.typed()
 
 

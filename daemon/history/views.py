@@ -5,7 +5,7 @@ its own name and type; what is not one plain value (the prompt, a list of seeds)
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 from msgspec import inspect
@@ -70,8 +70,11 @@ def _sql_type(annotation: object) -> str:
     return names.pop() if len(names) == 1 else "JSON"
 
 
-def script(history: str, tables: Iterable[str]) -> str:
-    """`views.sql`: the same views for anyone's own DuckDB, over the files in the folder `history`."""
+def script(history: str, tables: Iterable[str], further: Mapping[str, str]) -> str:
+    """`views.sql`: the same views for anyone's own DuckDB, over the files in the folder `history`.
+
+    `further` are views over the tables, by name.
+    """
     place = literal(history)
     return _SCRIPT.format(
         place=history.replace("\n", " "),
@@ -81,7 +84,8 @@ def script(history: str, tables: Iterable[str]) -> str:
         tables="".join(
             f"CREATE OR REPLACE VIEW {table} AS FROM read_parquet({quoted(f'{place}/{table}.parquet')});\n"
             for table in tables
-        ),
+        )
+        + "".join(f"CREATE OR REPLACE VIEW {name} AS {sql.strip()};\n" for name, sql in further.items()),
         typed="".join(f"{view};\n" for view in typed()),
     )
 

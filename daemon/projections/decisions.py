@@ -43,8 +43,9 @@ _WHY_DELETED: dict[Status, Literal["replaced", "cancelled", "failed", "interrupt
 
 def accept(state: State, prompt: Prompt, source: Source, drawn_seed: int) -> Sequence[Event]:
     """Queue the job, unless this very drop became one before. `drawn_seed` is for prompts without one."""
-    if earlier := state.claims.get(source.claim):
-        return [JobDuplicate(job=earlier, source=source)]
+    earlier = state.claims.get(source.claim)
+    if earlier is not None and earlier.job:
+        return [JobDuplicate(job=earlier.job, source=source)]
     first = drawn_seed if prompt.seed is None else prompt.seed
     seeds = [(first + index) % 2**53 for index in range(prompt.count)]
     return [
@@ -52,6 +53,11 @@ def accept(state: State, prompt: Prompt, source: Source, drawn_seed: int) -> Seq
             job=state.next_job, first_frame=state.next_frame, seeds=seeds, prompt=prompt, source=source
         )
     ]
+
+
+def accept_once(state: State, prompt: Prompt, source: Source, drawn_seed: int) -> Sequence[Event]:
+    """Queue the job; nothing if its claim is settled, since then the first answer stands."""
+    return [] if source.claim in state.claims else accept(state, prompt, source, drawn_seed)
 
 
 def reject(state: State, faults: list[Fault], source: Source) -> Sequence[Event]:
@@ -83,9 +89,7 @@ def cancel(state: State, frame: int, by: str, step: int) -> Sequence[Event]:
 
     Raises `Refused` if there is no such frame or it has ended.
     """
-    it = state.frames.get(frame)
-    if it is None:
-        raise Refused(f"there is no frame {frame}")
+    it = state.frame(frame)
     if it.status in ENDED:
         raise Refused(f"frame {frame} is {it.status} already")
     if it.status == "stopping":

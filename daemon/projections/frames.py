@@ -29,7 +29,7 @@ ENDED: frozenset[Status] = frozenset({"done", "cancelled", "failed"})
 BEING_MADE: frozenset[Status] = frozenset({"running", "stopping"})
 
 
-class Frame(msgspec.Struct, frozen=True, kw_only=True):
+class Frame(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One picture of a job, from waiting to its end."""
 
     id: int
@@ -142,3 +142,72 @@ def _changes(frame: Frame, event: FrameEvent, ts: datetime) -> dict[str, Any]:
 
 def _unless_stopping(frame: Frame) -> Status:
     return "stopping" if frame.status == "stopping" else "running"
+
+
+SQL = """
+WITH begun AS (
+    SELECT job, ts, data->'prompt' AS prompt, (data->>'first_frame')::BIGINT + place AS id, place, seed
+    FROM (SELECT job, ts, data, unnest(data->'$.seeds[*]')::BIGINT AS seed,
+            generate_subscripts(data->'$.seeds[*]', 1) - 1 AS place
+        FROM scope WHERE type = 'JobAccepted')
+), story AS (
+    SELECT frame, max(seq) AS last_seq,
+        max(seq) FILTER (type = 'FrameCreated') AS created,
+        max(seq) FILTER (type IN ('FrameCreated', 'FrameResumed')) AS taken_up,
+        max(seq) FILTER (type = 'FrameResumed') AS resumed,
+        max(seq) FILTER (type = 'PreviewWritten') AS previewed,
+        max(seq) FILTER (type = 'FinalWritten') AS written,
+        max(seq) FILTER (type = 'FrameCancelled') AS cancelled,
+        max(seq) FILTER (type = 'FrameFailed') AS failed,
+        max(seq) FILTER (type = 'PreviewDeleted') AS deleted,
+        max(seq) FILTER (type IN ('FinalDeleted', 'FileMissing')) AS gone,
+        max(seq) FILTER (type IN ('FrameCreated', 'FrameResumed', 'FrameInterrupted', 'CancelRequested',
+            'FinalWritten', 'FrameCancelled', 'FrameFailed')) AS turned
+    FROM scope WHERE frame IS NOT NULL GROUP BY frame
+), deaths AS (
+    SELECT frame, count(*) AS deaths FROM scope
+    WHERE type = 'FrameInterrupted' AND data->>'why' = 'device_died' GROUP BY frame
+), told AS (
+    SELECT seq, ts, type, data FROM scope SEMI JOIN (
+        SELECT unnest([last_seq, created, taken_up, resumed, previewed, written, cancelled, failed, turned])
+            AS seq FROM story) AS named USING (seq)
+)
+SELECT id, begun.job AS job_id, place AS "index",
+    CASE turn.type WHEN 'FinalWritten' THEN 'done' WHEN 'FrameCancelled' THEN 'cancelled'
+        WHEN 'FrameFailed' THEN 'failed' WHEN 'CancelRequested' THEN 'stopping'
+        WHEN 'FrameCreated' THEN 'running' WHEN 'FrameResumed' THEN 'running' ELSE 'queued' END AS status,
+    prompt->>'project' AS project_id, prompt->>'model' AS model, prompt->>'prompt' AS prompt,
+    prompt->>'negative_prompt' AS negative_prompt, seed, (prompt->>'width')::BIGINT AS width,
+    (prompt->>'height')::BIGINT AS height, (prompt->>'cfg_scale')::DOUBLE AS cfg_scale,
+    (prompt->>'priority')::BIGINT AS priority,
+    CASE greatest(created, resumed, previewed, written, cancelled)
+        WHEN written THEN (prompt->>'steps')::BIGINT
+        WHEN cancelled THEN (cancel.data->>'step')::BIGINT
+        WHEN previewed THEN (preview.data->>'step')::BIGINT
+        WHEN resumed THEN (resume.data->>'step')::BIGINT ELSE 0 END AS step,
+    (prompt->>'steps')::BIGINT AS steps,
+    CASE greatest(resumed, failed) WHEN failed THEN (failure.data->>'attempt')::BIGINT
+        WHEN resumed THEN (resume.data->>'attempt')::BIGINT ELSE 1 END AS attempt,
+    coalesce(deaths, 0) AS device_deaths,
+    creation.data->>'generator' AS generator, taking.data->>'device' AS device,
+    CASE WHEN gone IS NULL OR written > gone THEN final.data->>'path' END AS path,
+    CASE WHEN deleted IS NULL OR taken_up > deleted THEN taking.data->>'path' END AS preview,
+    CASE WHEN written IS NULL OR failed > written THEN failure.data->>'message' END AS error,
+    begun.ts AS queued_at, creation.ts AS created_at, coalesce(newest.ts, begun.ts) AS updated_at,
+    ending.ts AS finished_at
+FROM begun
+    LEFT JOIN story ON story.frame = id
+    LEFT JOIN deaths ON deaths.frame = story.frame
+    LEFT JOIN told AS newest ON newest.seq = last_seq
+    LEFT JOIN told AS creation ON creation.seq = created
+    LEFT JOIN told AS taking ON taking.seq = taken_up
+    LEFT JOIN told AS resume ON resume.seq = resumed
+    LEFT JOIN told AS preview ON preview.seq = previewed
+    LEFT JOIN told AS final ON final.seq = written
+    LEFT JOIN told AS cancel ON cancel.seq = cancelled
+    LEFT JOIN told AS failure ON failure.seq = failed
+    LEFT JOIN told AS turn ON turn.seq = turned
+    LEFT JOIN told AS ending ON ending.seq = greatest(written, cancelled, failed)
+"""
+"""The same rows from the events in `scope`, for the rebuild: what a frame is follows from the last event of
+each kind. It holds for every history that the laws let happen, and `compare` holds it to the fold."""

@@ -10,7 +10,7 @@ from daemon.events.types import FinalWritten, FrameCancelled, FrameFailed, JobAc
 FrameEnd = FinalWritten | FrameCancelled | FrameFailed
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True):
+class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A prompt that was accepted, and how many of its frames have ended how."""
 
     id: int
@@ -60,3 +60,25 @@ def evolve(job: Job, event: FrameEnd, ts: datetime) -> Job:
         case FrameFailed():
             job = replace(job, failed=job.failed + 1)
     return job if job.left else replace(job, finished_at=ts)
+
+
+SQL = """
+WITH ended AS (
+    SELECT job, count(*) FILTER (type = 'FinalWritten') AS done,
+        count(*) FILTER (type = 'FrameCancelled') AS cancelled,
+        count(*) FILTER (type = 'FrameFailed') AS failed, max(seq) AS last_seq
+    FROM scope WHERE type IN ('FinalWritten', 'FrameCancelled', 'FrameFailed') GROUP BY job
+)
+SELECT accepted.job AS id, data->>'$.source.name' AS source, data->>'$.prompt.project' AS project_id,
+    data->>'$.prompt.model' AS model, data->>'$.prompt.prompt' AS prompt,
+    (data->>'$.prompt.priority')::BIGINT AS priority, (data->>'first_frame')::BIGINT AS first_frame,
+    json_array_length(data, '$.seeds') AS count,
+    coalesce(done, 0) AS done, coalesce(cancelled, 0) AS cancelled, coalesce(failed, 0) AS failed,
+    accepted.ts AS accepted_at,
+    CASE WHEN done + cancelled + failed = json_array_length(data, '$.seeds') THEN last.ts END AS finished_at
+FROM (FROM scope WHERE type = 'JobAccepted') AS accepted
+    LEFT JOIN ended ON ended.job = accepted.job
+    LEFT JOIN (SELECT seq, ts FROM scope SEMI JOIN ended ON ended.last_seq = scope.seq) AS last
+        ON last.seq = ended.last_seq
+"""
+"""The same rows from the events in `scope`, for the rebuild."""

@@ -1,11 +1,18 @@
-"""All frames and jobs as of a position of the log: what decisions, queue, page and API read.  PURE
+"""What decisions, queue, page and API read: all that is still open, and what ended of late.  PURE
+
+The tables hold every frame and job there ever was; here are those that can still change, those that changed
+since the tables were last written, and the newest ended ones for the page. So a daemon starts as quickly
+and stays as small after a year as on its first day. What has left memory is remembered from the tables
+where a decision needs it (`lacks`, `remember`; the log asks for it before the decision's turn).
 
 A fork is a draft layered on top, so that a batch of decisions can be tried and dropped at no cost.
 """
 
 from collections import ChainMap
-from collections.abc import MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, Self, get_args
+
+import msgspec
 
 from daemon.events.types import (
     CancelRequested,
@@ -23,17 +30,23 @@ from daemon.events.types import (
     ModelLoaded,
     Recorded,
 )
-from daemon.projections import frames, jobs
+from daemon.projections import frames, jobs, throughput
+from daemon.projections.claims import Claim, claim
 from daemon.projections.frames import ENDED, Frame, FrameEvent
 from daemon.projections.jobs import Job
 from daemon.projections.laws import Refused, check
+from daemon.projections.throughput import Clock, Kind, Pace, Timing
+
+KEPT = 200
+"""Ended frames that stay in memory, those with the highest numbers: what the page shows at once."""
 
 _FRAME_EVENTS = get_args(FrameEvent)
 _REASONS = (CancelRequested, FrameInterrupted)
 _FRAME_ENDS = (FinalWritten, FrameCancelled, FrameFailed)
 
-
-Changes = dict[str, list[Frame] | list[Job]]
+Key = tuple[str, int | str]
+"""A row by table and key."""
+Changes = dict[str, list[Any]]
 """Rows by table."""
 
 
@@ -44,8 +57,12 @@ class State:
         """The state of an empty log."""
         self.frames: MutableMapping[int, Frame] = {}
         self.jobs: MutableMapping[int, Job] = {}
-        self.claims: MutableMapping[str, int] = {}
-        """The job that each claim became; 0 for a rejected one."""
+        self.claims: MutableMapping[str, Claim] = {}
+        self.timings: MutableMapping[int, Timing] = {}
+        """Those that the tables do not have yet."""
+        self.clocks: MutableMapping[int, Clock | None] = {}
+        self.paces: MutableMapping[Kind, Pace] = {}
+        """What each kind of picture took so far."""
         self.reasons: MutableMapping[int, int] = {}
         """The event that each frame's next one answers: its job's acceptance, then a request to stop."""
         self.open: dict[int, None] = {}
@@ -53,99 +70,169 @@ class State:
         self.next_job = 1
         self.next_frame = 1
         self.position = 0
-        self._changed_frames: set[int] = set()
-        self._changed_jobs: set[int] = set()
+        self._changed: dict[str, set[Any]] = {table: set() for table in self._tables()}
 
     def __repr__(self) -> str:
-        return f"<State at {self.position}: {len(self.frames)} frames, {len(self.open)} open>"
+        return f"<State at {self.position}: {self.next_frame - 1} frames, {len(self.open)} open>"
+
+    def _tables(self) -> dict[str, MutableMapping[Any, Any]]:
+        return {"frames": self.frames, "jobs": self.jobs, "claims": self.claims, "timings": self.timings}
+
+    def _layers(self) -> Iterator[tuple[str, MutableMapping[Any, Any]]]:
+        """Everything that a fork layers."""
+        yield from self._tables().items()
+        for name in ("clocks", "paces", "reasons"):
+            yield name, getattr(self, name)
 
     def fork(self) -> Self:
         """A draft on top of this state; changing it leaves this one alone."""
         draft = type(self)()
-        draft.frames = ChainMap({}, self.frames)
-        draft.jobs = ChainMap({}, self.jobs)
-        draft.claims = ChainMap({}, self.claims)
-        draft.reasons = ChainMap({}, self.reasons)
+        for name, mapping in self._layers():
+            setattr(draft, name, ChainMap({}, mapping))
         draft.next_job, draft.next_frame, draft.position = self.next_job, self.next_frame, self.position
         return draft
 
     def adopt(self, draft: Self) -> None:
         """Take over what a fork of this state added or changed."""
+        for (name, mapping), (_, drafted) in zip(self._layers(), draft._layers(), strict=True):
+            own = _layer(drafted)
+            mapping.update(own)
+            if name in self._changed:
+                self._changed[name].update(own)
         for frame in _layer(draft.frames).values():
-            self._put(frame)
-        for job in _layer(draft.jobs).values():
-            self._put_job(job)
-        self.claims.update(_layer(draft.claims))
-        self.reasons.update(_layer(draft.reasons))
+            self._sort(frame)
         self.next_job, self.next_frame, self.position = draft.next_job, draft.next_frame, draft.position
 
     def check(self, event: Event) -> None:
         """Raise `Refused` if the event cannot follow."""
         if isinstance(event, _FRAME_EVENTS):
-            frame = self.frames.get(event.frame)
-            if frame is None:
-                raise Refused(f"there is no frame {event.frame}")
-            check(frame, event)
+            check(self.frame(event.frame), event)
         elif isinstance(event, JobAccepted) and (event.job, event.first_frame) != (
             self.next_job,
             self.next_frame,
         ):
             raise Refused(f"the next job is {self.next_job}, its first frame {self.next_frame}")
 
+    def frame(self, number: int) -> Frame:
+        """The frame. Raises `Refused` if there is none, or it ended so long ago that it has left memory."""
+        frame = self.frames.get(number)
+        if frame is None:
+            known = 0 < number < self.next_frame
+            raise Refused(f"frame {number} has ended" if known else f"there is no frame {number}")
+        return frame
+
     def apply(self, recorded: Recorded) -> None:
         """Fold one more event in."""
         event, ts = recorded.event, recorded.ts
         self.position = recorded.seq
+        self._settle_claim(event, recorded.seq)
         match event:
             case JobAccepted():
                 self._accept(event, recorded)
-            case JobRejected():
-                self.claims[event.source.claim] = 0
-            case DaemonStarted() | DaemonStopped() | JobDuplicate() | ModelLoaded() | ModelFailed():
+            case DaemonStarted() | DaemonStopped() | JobRejected() | JobDuplicate():
+                pass
+            case ModelLoaded() | ModelFailed():
                 pass
             case _:
                 self._put(frames.evolve(self.frames[event.frame], event, ts))
                 if isinstance(event, _REASONS):
                     self.reasons[event.frame] = recorded.seq
                 if isinstance(event, _FRAME_ENDS):
-                    self._put_job(jobs.evolve(self.jobs[event.job], event, ts))
+                    self._put_row("jobs", event.job, jobs.evolve(self.jobs[event.job], event, ts))
+                self._time(event, recorded)
+
+    def _settle_claim(self, event: Event, seq: int) -> None:
+        """The first job of a claim stands for it; a rejection only while there is none."""
+        settled = claim(event, seq)
+        if settled is not None and not self._job_of(settled.claim):
+            self._put_row("claims", settled.claim, settled)
+
+    def _job_of(self, key: str) -> int:
+        known = self.claims.get(key)
+        return 0 if known is None else known.job
 
     def _accept(self, event: JobAccepted, recorded: Recorded) -> None:
-        self._put_job(jobs.accepted(event, recorded.ts))
-        self.claims[event.source.claim] = event.job
+        self._put_row("jobs", event.job, jobs.accepted(event, recorded.ts))
         for frame in frames.queued(event, recorded.ts):
             self._put(frame)
             self.reasons[frame.id] = recorded.seq
         self.next_job = event.job + 1
         self.next_frame = event.first_frame + len(event.seeds)
 
+    def _time(self, event: FrameEvent, recorded: Recorded) -> None:
+        """Run the frame's clock; at an attempt's end, take its timing down."""
+        clock = self.clocks.get(event.frame)
+        if clock is not None and isinstance(event, _FRAME_ENDS):
+            timing = throughput.timing(clock, self.frames[event.frame], recorded.ts)
+            self._put_row("timings", event.frame, timing)
+            kind = throughput.kind(timing)
+            self.paces[kind] = self.paces.get(kind, Pace()).plus(timing)
+        self.clocks[event.frame] = throughput.tick(clock, event, recorded.ts)
+
     def take_changes(self) -> Changes:
         """The rows that changed since the last call, as they are now."""
-        changes: Changes = {
-            "frames": [self.frames[frame] for frame in sorted(self._changed_frames)],
-            "jobs": [self.jobs[job] for job in sorted(self._changed_jobs)],
+        changes = {
+            table: [rows[key] for key in sorted(self._changed[table])]
+            for table, rows in self._tables().items()
         }
-        self._changed_frames.clear()
-        self._changed_jobs.clear()
+        for keys in self._changed.values():
+            keys.clear()
         return changes
 
     def give_back(self, changes: Changes) -> None:
         """Count these rows as changed still: what they were taken for did not happen."""
-        self._changed_frames.update(row.id for row in changes["frames"])
-        self._changed_jobs.update(row.id for row in changes["jobs"])
+        for table, rows in changes.items():
+            self._changed[table].update(row_key(row) for row in rows)
 
-    def _put_job(self, job: Job) -> None:
-        self.jobs[job.id] = job
-        self._changed_jobs.add(job.id)
+    def settle(self) -> None:
+        """The tables have every row that has not changed since: what cannot change any more leaves memory."""
+        for table, rows in self._tables().items():
+            for key in rows.keys() - self._changed[table] - self._in_use(table):
+                del rows[key]
+        for number in [number for number, clock in self.clocks.items() if clock is None]:
+            del self.clocks[number]
+
+    def _in_use(self, table: str) -> set[Any]:
+        """Keys of the rows that stay in memory although the tables have them."""
+        if table == "frames":
+            ended = sorted(self.frames.keys() - self.open.keys())
+            return {*self.open, *ended[-KEPT:]}
+        return {job.id for job in self.jobs.values() if job.left} if table == "jobs" else set()
+
+    def lacks(self, keys: Iterable[Key]) -> list[Key]:
+        """Those of the rows that are not in memory and may be in the tables."""
+        tables = self._tables()
+        return [(table, key) for table, key in dict.fromkeys(keys) if key not in tables[table]]
+
+    def remember(self, rows: Mapping[str, Iterable[Any]]) -> None:
+        """Take rows from the tables back into memory, until the next `settle`."""
+        for table, found in rows.items():
+            for row in found:
+                # What is in memory already is at least as new.
+                self._tables()[table].setdefault(row_key(row), row)
+                if isinstance(row, Frame):
+                    self._sort(row)
+
+    def _put_row(self, table: str, key: int | str, row: Any) -> None:
+        self._tables()[table][key] = row
+        self._changed[table].add(key)
 
     def _put(self, frame: Frame) -> None:
-        self.frames[frame.id] = frame
-        self._changed_frames.add(frame.id)
-        # A frame is over once it has ended and its preview file is gone.
+        self._put_row("frames", frame.id, frame)
+        self._sort(frame)
+
+    def _sort(self, frame: Frame) -> None:
+        """A frame is over once it has ended and its preview file is gone."""
         if frame.status in ENDED and frame.preview is None:
             self.open.pop(frame.id, None)
+            self.reasons.pop(frame.id, None)
         else:
             self.open[frame.id] = None
+
+
+def row_key(row: msgspec.Struct) -> Any:
+    """A row's key is its first field."""
+    return getattr(row, row.__struct_fields__[0])
 
 
 def _layer(mapping: MutableMapping[Any, Any]) -> dict[Any, Any]:

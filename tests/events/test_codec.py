@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from daemon.events import codec
-from daemon.events.types import Event
+from daemon.events import codec, versions
+from daemon.events.types import BY_NAME, DaemonStarted, Event
 from tests.stories import accepted, created, finished, previewed
 
-EVENTS = [accepted(), created(), previewed(1), finished()]
+EVENTS: list[Event] = [accepted(), created(), previewed(1), finished()]
 
 
 def sealed(event: Event, previous: bytes = codec.GENESIS) -> codec.Row:
@@ -70,6 +70,33 @@ def test_an_event_from_a_later_version_is_refused_by_name() -> None:
         codec.open_row(replace(row, type="FrameMelted"))
     with pytest.raises(codec.UnknownEvent, match="version 99"):
         codec.open_row(replace(row, version=99))
+
+
+def test_a_row_of_an_older_version_reads_as_todays_event() -> None:
+    """A DaemonStarted as Safelight 0.1 wrote it, when the address was one text; the chain still holds."""
+    row = codec.Row(
+        seq=1,
+        ts=1_764_000_000_000_000,
+        type="DaemonStarted",
+        version=1,
+        job=None,
+        frame=None,
+        cause=None,
+        data=b'{"version":"0.1.0","host":"::1:8642","pid":7,"devices":["auto"],"model":"demo"}',
+        hash=bytes.fromhex("be2a258b1deefc26da05fcd54ae5b973060131285abededb0f7220baf49c0be9"),
+    )
+    event = codec.open_row(row).event
+    assert event == DaemonStarted(
+        version="0.1.0", host="::1", port=8642, pid=7, devices=["auto"], model="demo"
+    )
+    assert codec.chain(codec.GENESIS, row) == row.hash
+
+
+def test_every_version_that_was_ever_written_has_a_way_to_todays() -> None:
+    """Only known types have versions, and what is written now is read without a detour."""
+    assert set(versions.UPCASTERS) <= set(BY_NAME)
+    for event in EVENTS:
+        assert sealed(event).version == versions.current(type(event).__name__)
 
 
 def test_time_zero_is_1970() -> None:

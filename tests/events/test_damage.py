@@ -203,9 +203,11 @@ def _torn(before: bytes, after: bytes, chance: random.Random) -> bytes:
     return bytes(torn)
 
 
-def test_small_segments_become_one(tmp_path: Path) -> None:
-    """A year of quiet days is not ten thousand files, and nothing is lost in the merge."""
-    path = tmp_path / "history.duckdb"
+@pytest.mark.parametrize("home", ["home", "home [1]", "*all* of it's {here}"])
+def test_small_segments_become_one(tmp_path: Path, home: str) -> None:
+    """A year of quiet days is not ten thousand files, and nothing is lost in the merge; wherever it lies."""
+    path = tmp_path / home / "history.duckdb"
+    path.parent.mkdir()
     every = rows(segments.MERGE_AT * 10)
     store = Store(path)
     for at in range(0, len(every), 10):
@@ -218,3 +220,12 @@ def test_small_segments_become_one(tmp_path: Path) -> None:
     assert [(one.first, one.last) for one in segments.found(opening.segments_of(path))] == [(1, len(every))]
     path.unlink()
     check(path, every)
+
+
+def test_a_place_that_duckdb_cannot_use_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    """It takes what follows a question mark for a query, and would look for its write-ahead log elsewhere."""
+    path = tmp_path / "what?" / "history.duckdb"
+    path.parent.mkdir()
+    with pytest.raises(OSError, match="question mark"):
+        Store(path)
+    assert not list(path.parent.iterdir())

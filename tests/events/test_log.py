@@ -247,7 +247,7 @@ def test_kill_9_of_the_writer_loses_no_acknowledged_event(tmp_path: Path) -> Non
 def test_a_started_daemons_story_is_a_row(tmp_path: Path) -> None:
     """The sync store alone round-trips a row byte for byte."""
     store = Store(tmp_path / "history.duckdb")
-    event = DaemonStarted(version="0", host="h", pid=1, devices=["ünï"], model="demo")
+    event = DaemonStarted(version="0", host="h", port=1, pid=1, devices=["ünï"], model="demo")
     row = codec.seal(event, seq=1, ts=codec.EPOCH, cause=None, previous=codec.GENESIS)
     store.commit([row])
     assert store.read(0, 10) == [row]

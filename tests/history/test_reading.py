@@ -57,8 +57,8 @@ async def test_a_running_daemon_brings_its_history_up_to_now(home: Home) -> None
     """What was recorded a moment ago is in the answer, and the lock is not needed."""
     async with served(home) as log:
         for number in (9, 10):
-            events = picture(home, number)
-            await log.decide(lambda _, events=events: events)
+            for event in picture(home, number):
+                await log.append(event)
             assert await ask_in_thread(home, COUNT) == [(number * EACH,) * 3]
             assert await ask_in_thread(home, "SELECT max(id) FROM frames WHERE status = 'done'") == [
                 (number,)

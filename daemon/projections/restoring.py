@@ -1,0 +1,102 @@
+"""Memory from the tables: what is open at a start, and single rows when a decision needs them."""
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+import duckdb
+
+from daemon.projections import rebuilding, rows
+from daemon.projections.frames import ENDED
+from daemon.projections.state import KEPT, Key, State
+from daemon.projections.tables import TABLES, VERSION, VIEWS
+from daemon.projections.throughput import Pace
+
+
+def restore(connection: duckdb.DuckDBPyConnection, state: State) -> None:
+    """Bring an empty state to the tables' position: what is open, and the newest ended frames.
+
+    Tables that are missing, or of another version, are made from the log first.
+    """
+    _prepare(connection)
+    state.position = rebuilding.position(connection)
+    if not state.position:
+        return
+    ended = ", ".join(f"'{status}'" for status in sorted(ENDED))
+    newest = f"SELECT id FROM frames WHERE status IN ({ended}) ORDER BY id DESC LIMIT {KEPT}"
+    still_open = f"status NOT IN ({ended}) OR preview IS NOT NULL"
+    state.remember(
+        {
+            "frames": _found(connection, "frames", f"WHERE {still_open} OR id IN ({newest}) ORDER BY id"),
+            "jobs": _found(connection, "jobs", "WHERE finished_at IS NULL"),
+        }
+    )
+    state.reasons.update(_reasons(connection, list(state.open)))
+    state.paces.update(_paces(connection))
+    ((job, frame),) = connection.execute(
+        "SELECT (SELECT max(id) FROM jobs), (SELECT max(id) FROM frames)"
+    ).fetchall()
+    state.next_job, state.next_frame = (job or 0) + 1, (frame or 0) + 1
+
+
+def recall(connection: duckdb.DuckDBPyConnection, keys: Sequence[Key]) -> Mapping[str, Sequence[Any]]:
+    """The rows with these keys, as far as there are any."""
+    found: dict[str, Sequence[Any]] = {}
+    for table, wanted in groupby(sorted(keys, key=itemgetter(0)), key=itemgetter(0)):
+        where = f"WHERE {rows.key(TABLES[table].row)} IN (SELECT unnest(?))"
+        found[table] = _found(connection, table, where, ([key for _, key in wanted],))
+    return found
+
+
+def page(connection: duckdb.DuckDBPyConnection, table: str, before: int, limit: int) -> Sequence[Any]:
+    """Up to `limit` rows whose number is below `before`, the highest first."""
+    key = rows.key(TABLES[table].row)
+    return _found(connection, table, f"WHERE {key} < ? ORDER BY {key} DESC LIMIT ?", (before, limit))
+
+
+def _found(
+    connection: duckdb.DuckDBPyConnection, table: str, rest: str, values: Sequence[Any] = ()
+) -> list[Any]:
+    row = TABLES[table].row
+    found = connection.execute(f"SELECT {rows.selected(row)} FROM {table} {rest}", values).fetchall()
+    return [rows.read(row, one) for one in found]
+
+
+def _reasons(connection: duckdb.DuckDBPyConnection, numbers: list[int]) -> list[tuple[int, int]]:
+    """The event that each of these frames' next one answers (see `State.reasons`)."""
+    return connection.execute(
+        """
+        WITH wanted AS (SELECT id, job_id FROM frames WHERE id IN (SELECT unnest($numbers))),
+            since AS (FROM events WHERE job >= (SELECT min(job_id) FROM wanted))
+        SELECT id, max(seq) FROM (
+            SELECT id, seq FROM since JOIN wanted ON frame = id
+            WHERE type IN ('CancelRequested', 'FrameInterrupted')
+            UNION ALL
+            SELECT id, seq FROM since JOIN wanted ON job = job_id WHERE type = 'JobAccepted')
+        GROUP BY id
+        """,
+        {"numbers": numbers},
+    ).fetchall()
+
+
+def _paces(connection: duckdb.DuckDBPyConnection) -> list[tuple[tuple[str, int, int], Pace]]:
+    found = connection.execute(
+        """
+        SELECT model, width, height, count(*) FILTER (outcome = 'done'),
+            coalesce(sum(picture_us) FILTER (outcome = 'done'), 0)::BIGINT,
+            sum(timed_steps)::BIGINT, sum(timed_us)::BIGINT
+        FROM timings GROUP BY model, width, height
+        """
+    ).fetchall()
+    return [((model, width, height), Pace(*sums)) for model, width, height, *sums in found]
+
+
+def _prepare(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute(rebuilding.POSITIONS)
+    found = connection.execute("SELECT name, version FROM projections").fetchall()
+    if sorted(found) == sorted((name, VERSION) for name in TABLES):
+        return
+    rebuilding.make(connection)
+    for name, sql in VIEWS.items():
+        connection.execute(f"CREATE OR REPLACE VIEW {name} AS {sql}")

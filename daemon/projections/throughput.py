@@ -1,0 +1,164 @@
+"""How long pictures take, and what stopping them saves: one `Timing` per attempt that came to an end.  PURE
+
+A projection like `frames` and `jobs`, and the shortest one to learn from: a row, a fold, the same fold in
+SQL for the rebuild, and a view that sums it up. The page's and the command line's estimates read `Pace`.
+"""
+
+from datetime import datetime, timedelta
+
+import msgspec
+from msgspec.structs import replace
+
+from daemon.events.types import (
+    Event,
+    FinalWritten,
+    FrameCancelled,
+    FrameCreated,
+    FrameFailed,
+    FrameInterrupted,
+    FrameResumed,
+    PreviewWritten,
+)
+from daemon.projections.frames import Frame
+
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Timing(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One frame's last attempt. Times are whole microseconds, so that sums do not depend on their order."""
+
+    frame: int
+    job: int
+    model: str
+    width: int
+    height: int
+    outcome: str
+    """`done`, `cancelled` or `failed`."""
+    steps: int
+    """Asked for."""
+    step: int
+    """Made."""
+    picture_us: int
+    """From the attempt's begin to its end."""
+    timed_steps: int
+    """Steps between the first preview and the last."""
+    timed_us: int
+    """And how long they took; previews and sampling together."""
+    saved_us: int
+    """What a stopped frame's other steps would have taken at its own pace."""
+
+
+class Clock(msgspec.Struct, frozen=True, gc=False):
+    """An attempt under way."""
+
+    begun: datetime
+    first: tuple[datetime, int] | None = None
+    """Time and step of its first preview."""
+    last: tuple[datetime, int] | None = None
+
+
+class Pace(msgspec.Struct, frozen=True, gc=False):
+    """What one kind of picture took so far; sums over its timings."""
+
+    pictures: int = 0
+    picture_us: int = 0
+    timed_steps: int = 0
+    timed_us: int = 0
+
+    def plus(self, timing: Timing) -> "Pace":
+        """With one more."""
+        done = timing.outcome == "done"
+        return Pace(
+            self.pictures + done,
+            self.picture_us + done * timing.picture_us,
+            self.timed_steps + timing.timed_steps,
+            self.timed_us + timing.timed_us,
+        )
+
+
+Kind = tuple[str, int, int]
+"""Model, width, height: pictures that take about the same time a step."""
+
+
+def kind(timing: Timing) -> Kind:
+    """Which pictures this one speaks for."""
+    return timing.model, timing.width, timing.height
+
+
+def tick(clock: Clock | None, event: Event, ts: datetime) -> Clock | None:
+    """The clock of a frame after one more event about it; None while nobody makes it."""
+    match event:
+        case FrameCreated() | FrameResumed():
+            return Clock(ts)
+        case PreviewWritten() if clock is not None:
+            seen = (ts, event.step)
+            return replace(clock, first=clock.first or seen, last=seen)
+        case FrameInterrupted() | FinalWritten() | FrameCancelled() | FrameFailed():
+            return None
+        case _:
+            return clock
+
+
+def timing(clock: Clock, frame: Frame, ts: datetime) -> Timing:
+    """The attempt as it ended at `ts`; `frame` is as its last event left it."""
+    steps = us = 0
+    if clock.first is not None and clock.last is not None:
+        steps = clock.last[1] - clock.first[1]
+        us = (clock.last[0] - clock.first[0]) // _MICROSECOND
+    stopped = frame.status == "cancelled" and steps > 0
+    return Timing(
+        frame=frame.id,
+        job=frame.job,
+        model=frame.model,
+        width=frame.width,
+        height=frame.height,
+        outcome=frame.status,
+        steps=frame.steps,
+        step=frame.step,
+        picture_us=(ts - clock.begun) // _MICROSECOND,
+        timed_steps=steps,
+        timed_us=us,
+        saved_us=(frame.steps - frame.step) * us // steps if stopped else 0,
+    )
+
+
+VIEW = """
+SELECT model, width, height,
+    count(*) FILTER (outcome = 'done') AS pictures,
+    count(*) FILTER (outcome = 'cancelled') AS stopped,
+    count(*) FILTER (outcome = 'failed') AS failed,
+    sum(timed_us) / nullif(sum(timed_steps), 0) / 1e6 AS seconds_a_step,
+    avg(picture_us) FILTER (outcome = 'done') / 1e6 AS seconds_a_picture,
+    count(*) FILTER (outcome = 'cancelled') / count(*) AS stop_rate,
+    sum(saved_us) / 1e6 AS seconds_saved
+FROM timings GROUP BY model, width, height ORDER BY model, width, height
+"""
+"""The view `throughput`."""
+
+SQL = """
+WITH begun AS (
+    SELECT frame, max(seq) AS seq FROM scope WHERE type IN ('FrameCreated', 'FrameResumed') GROUP BY frame
+), ended AS (
+    SELECT scope.frame, scope.ts, begun.seq AS begun FROM scope JOIN begun USING (frame)
+    WHERE type IN ('FinalWritten', 'FrameCancelled', 'FrameFailed') AND scope.seq > begun.seq
+      AND scope.frame NOT IN (
+        SELECT late.frame FROM scope AS late JOIN begun ON late.frame = begun.frame AND late.seq > begun.seq
+        WHERE late.type = 'FrameInterrupted')
+), span AS (
+    SELECT scope.frame, min(scope.seq) AS first, max(scope.seq) AS last FROM scope JOIN begun USING (frame)
+    WHERE type = 'PreviewWritten' AND scope.seq > begun.seq GROUP BY scope.frame
+), timed AS (
+    SELECT span.frame, (late.data->>'step')::BIGINT - (early.data->>'step')::BIGINT AS steps,
+        epoch_us(late.ts) - epoch_us(early.ts) AS us
+    FROM span JOIN scope AS early ON early.seq = span.first JOIN scope AS late ON late.seq = span.last
+)
+SELECT frames.id AS frame, frames.job_id AS job, model, width, height, status AS outcome,
+    frames.steps, frames.step, epoch_us(ended.ts) - epoch_us(start.ts) AS picture_us,
+    coalesce(timed.steps, 0) AS timed_steps, coalesce(timed.us, 0) AS timed_us,
+    CASE WHEN status = 'cancelled' AND timed.steps > 0
+        THEN (frames.steps - frames.step) * timed.us // timed.steps ELSE 0 END AS saved_us
+FROM fresh_frames AS frames JOIN ended ON ended.frame = frames.id
+    JOIN scope AS start ON start.seq = ended.begun
+    LEFT JOIN timed ON timed.frame = frames.id
+"""
+"""The same rows from the events in `scope`, after `fresh_frames` has been made of them."""

@@ -1,0 +1,240 @@
+"""The derived tables: the fold's own rows, however they came to be, and a daemon that starts from them."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import duckdb
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import given as hypothesis_given
+from msgspec.structs import replace
+
+from daemon.events import codec, database
+from daemon.events.log import Log, opened
+from daemon.events.types import Event, Recorded
+from daemon.projections import rebuilding, restoring, rows, tables
+from daemon.projections.laws import Refused
+from daemon.projections.state import KEPT, State
+from daemon.projections.tables import TABLES
+from tests.projections.test_laws import legal_histories
+from tests.stories import (
+    NOON,
+    accepted,
+    cancel_requested,
+    cancelled,
+    created,
+    deleted,
+    finished,
+    interrupted,
+    previewed,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+@asynccontextmanager
+async def kept(path: Path) -> AsyncIterator[Log[State]]:
+    """An open log with its tables kept up."""
+    async with opened(path, State(), restoring) as log, anyio.create_task_group() as tasks:
+        await tasks.start(tables.run, log)
+        yield log
+        tasks.cancel_scope.cancel()
+
+
+async def whole_picture(log: Log[State], number: int) -> None:
+    """A job of one frame, made to the end."""
+    steps = (previewed(1, number, number), previewed(3, number, number))
+    end = (finished(number, number), deleted(number, number))
+    await log.decide(lambda _: [accepted(number, number), created(number, number), *steps, *end])
+
+
+def contents(connection: duckdb.DuckDBPyConnection) -> dict[str, list[Any]]:
+    """All tables' rows."""
+    return {
+        table: [
+            rows.read(projection.row, found)
+            for found in connection.execute(
+                f"SELECT {rows.selected(projection.row)} FROM {table} ORDER BY {rows.key(projection.row)}"
+            ).fetchall()
+        ]
+        for table, projection in TABLES.items()
+    }
+
+
+def timed(history: list[Event]) -> list[Recorded]:
+    """The events, each a little later than the one before."""
+    return [
+        Recorded(seq=seq, ts=NOON + timedelta(milliseconds=seq * seq), event=event, cause=None, hash=b"")
+        for seq, event in enumerate(history, start=1)
+    ]
+
+
+def in_database(history: list[Recorded]) -> duckdb.DuckDBPyConnection:
+    """A log of these events in memory."""
+    connection = duckdb.connect()
+    connection.execute(database.SCHEMA)
+    sealed = [
+        codec.seal(one.event, seq=one.seq, ts=one.ts, cause=None, previous=codec.GENESIS) for one in history
+    ]
+    if sealed:
+        with connection.appender("events") as appender:
+            appender.append_rows(map(database.values, sealed))
+    return connection
+
+
+@hypothesis_given(legal_histories)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_sql_makes_the_rows_that_the_fold_makes(history: list[Event]) -> None:
+    """Two ways to the same tables, for every history that the laws let happen."""
+    state = State()
+    for recorded in timed(history):
+        state.apply(recorded)
+    with in_database(timed(history)) as connection:
+        rebuilding.make(connection)
+        assert contents(connection) == state.take_changes()
+
+
+async def test_a_start_reads_what_is_open_and_not_the_whole_log(tmp_path: Path) -> None:
+    """Ended frames stay on disk but for the newest; what was running, waiting and counted is known."""
+    path = tmp_path / "history.duckdb"
+    total = KEPT + 30
+    async with kept(path) as log:
+        for number in range(1, total + 1):
+            await whole_picture(log, number)
+        await log.append(accepted(total + 1, total + 1, (1, 2)))
+        running = created(total + 1, total + 1)
+        (begun,) = await log.decide(lambda _: [running])
+        request = await log.append(cancel_requested(total + 1, total + 1), cause=begun.seq)
+        frames, paces = dict(log.state.frames), dict(log.state.paces)
+    async with opened(path, State(), restoring) as log:
+        assert sorted(log.state.frames) == list(range(31, total + 3))
+        assert all(log.state.frames[number] == frame for number, frame in frames.items() if number > 30)
+        assert list(log.state.jobs) == [total + 1]
+        assert log.state.reasons == {total + 1: request.seq, total + 2: begun.seq - 1}
+        assert log.state.paces == paces
+        assert (log.state.next_job, log.state.next_frame) == (total + 2, total + 3)
+        assert log.state.position == log.position == request.seq
+
+
+async def test_tables_that_lag_behind_are_caught_up_from_the_log(tmp_path: Path) -> None:
+    """A kill -9 between commit and flush: the rest is folded, old frames it concerns are remembered."""
+    path = tmp_path / "history.duckdb"
+    async with kept(path) as log:
+        await whole_picture(log, 1)
+        await log.append(accepted(2, 2))
+    async with opened(path, State(), restoring) as log:  # no tables task: nothing is flushed
+        await log.append(created(2, 2))
+        await log.append(interrupted(2, 2))
+    async with kept(path) as log:
+        assert log.state.frames[2].device_deaths == 1
+        assert await rebuilding.compare(log) == []
+
+
+async def test_memory_does_not_grow_with_what_has_ended(tmp_path: Path) -> None:
+    """After a flush only the newest ended frames, no ended job and no settled claim are held."""
+    async with opened(tmp_path / "history.duckdb", State(), restoring) as log:
+        for number in range(1, KEPT + 21):
+            await whole_picture(log, number)
+        await tables.flush(log)
+        assert len(log.state.frames) == KEPT
+        assert not log.state.jobs
+        assert not log.state.claims
+        assert not log.state.timings
+        assert not log.state.reasons
+
+
+async def test_a_decision_sees_rows_that_have_left_memory(tmp_path: Path) -> None:
+    """A claim settled long ago, a frame ended long ago: found in the tables when their turn comes."""
+    async with opened(tmp_path / "history.duckdb", State(), restoring) as log:
+        for number in range(1, KEPT + 3):
+            await whole_picture(log, number)
+        await tables.flush(log)
+        assert "c1" not in log.state.claims
+
+        def look(state: State) -> list[Event]:
+            assert state.claims["c1"].job == 1
+            raise Refused(state.frames[1].status)
+
+        with pytest.raises(Refused, match="done"):
+            await log.decide(look, needs=[("claims", "c1"), ("frames", 1), ("claims", "never heard of")])
+        with pytest.raises(Refused, match="frame 2 has ended"):
+            await log.append(cancelled(2, 2))
+
+
+async def test_what_is_remembered_never_replaces_what_is_newer(tmp_path: Path) -> None:
+    """Memory is at least as new as the tables."""
+    async with opened(tmp_path / "history.duckdb", State(), restoring) as log:
+        await log.append(accepted())
+        await tables.flush(log)
+        await log.append(created())
+        stale = replace(log.state.frames[1], status="queued")
+        log.state.remember({"frames": [stale]})
+        assert log.state.frames[1].status == "running"
+
+
+async def test_a_rebuild_beside_a_live_writer_has_no_drift(tmp_path: Path) -> None:
+    """What was written before, during and after it is in the tables, and in the state."""
+    async with kept(tmp_path / "history.duckdb") as log:
+        for number in range(1, 31):
+            await whole_picture(log, number)
+        await log.append(accepted(31, 31, (1, 2, 3)))
+        rebuilt: list[rebuilding.Rebuilt] = []
+
+        async def rebuild() -> None:
+            rebuilt.append(await rebuilding.rebuild(log))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(rebuild)
+            await log.append(created(31, 31))
+            await log.append(previewed(1, 31, 31))
+            for number in range(34, 44):
+                await log.append(accepted(number - 2, number))
+        assert await rebuilding.compare(log) == []
+        assert rebuilt[0].rows["frames"] >= 33
+        await log.append(finished(31, 31))
+        assert await rebuilding.compare(log) == []
+    async with opened(tmp_path / "history.duckdb", State(), restoring) as log:
+        assert log.state.frames[31].status == "done"
+
+
+async def test_a_tampered_table_is_found_and_put_right(tmp_path: Path) -> None:
+    """A changed, a missing and an invented row, each named with what differs; a rebuild mends them."""
+    async with kept(tmp_path / "history.duckdb") as log:
+        for number in range(1, 5):
+            await whole_picture(log, number)
+        await tables.flush(log)
+        for statement in (
+            "UPDATE frames SET step = 2 WHERE id = 1",
+            "DELETE FROM jobs WHERE id = 2",
+            "INSERT INTO claims VALUES ('forged', 9, 9)",
+        ):
+            await log.transaction(partial(duckdb.DuckDBPyConnection.execute, query=statement))
+        drifts = await rebuilding.compare(log)
+        assert [(one.table, one.key) for one in drifts] == [
+            ("frames", "1"),
+            ("jobs", "2"),
+            ("claims", "forged"),
+        ]
+        assert (drifts[0].found, drifts[0].expected) == ({"step": 2}, {"step": 4})
+        assert drifts[1].found is None
+        assert drifts[2].expected is None
+        await rebuilding.rebuild(log)
+        assert await rebuilding.compare(log) == []
+
+
+async def test_tables_of_another_version_are_made_anew_at_the_start(tmp_path: Path) -> None:
+    """An update of Safelight may change the columns; the log has everything."""
+    path = tmp_path / "history.duckdb"
+    async with kept(path) as log:
+        await whole_picture(log, 1)
+    with duckdb.connect(path) as connection:
+        connection.execute("UPDATE projections SET version = 1")
+        connection.execute("DROP TABLE frames")
+    async with kept(path) as log:
+        assert log.state.frames[1].status == "done"
+        assert await rebuilding.compare(log) == []
