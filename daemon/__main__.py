@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from daemon.commands import export, log, prune, sql, verify
+from daemon.commands import export, log, prune, rebuild, replay, sql, verify
 from daemon.commands.options import DEFAULT_HOME, HomeOption, home_at, one_line
 from daemon.settings import DEMO, Settings
 
@@ -85,7 +85,9 @@ def _start_logging() -> None:
 cli.command(help=sql.HELP)(sql.sql)
 cli.command(help=log.HELP)(log.log)
 cli.command(help=export.HELP)(export.export)
+cli.command(help=replay.HELP)(replay.replay)
 cli.command(help=verify.HELP)(verify.verify)
+cli.command(help=rebuild.HELP)(rebuild.rebuild)
 cli.command(help=prune.HELP)(prune.prune)
 
 

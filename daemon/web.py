@@ -30,7 +30,7 @@ from daemon.events.types import JobAccepted, Recorded, Source
 from daemon.guards import Guard
 from daemon.history import copies
 from daemon.pictures import Recent
-from daemon.projections import decisions, restoring
+from daemon.projections import decisions, rebuilding, restoring
 from daemon.projections.frames import Frame
 from daemon.projections.laws import Refused
 from daemon.projections.state import KEPT, State, row_key
@@ -72,6 +72,7 @@ class Web:
             Route("/api/log", self._events),
             Route("/api/history/tail", self._tail, methods=["POST"]),
             Route("/api/prune", self._prune, methods=["POST"]),
+            Route("/api/tables/rebuild", self._rebuild, methods=["POST"]),
             Route("/frames/{frame}/preview", self._preview),
             Route("/frames/{frame}/final", self._final),
             Mount("/static", _Fresh(directory=PAGE)),
@@ -153,6 +154,16 @@ class Web:
         async with self._copying:
             position = await copies.bring_up(self._log, self._settings.home.segments, anew=wish.anew)
         return _json(position)
+
+    async def _rebuild(self, request: Request) -> Response:
+        """Make the tables anew from the log; with `{"dry_run": true}` only say where they differ."""
+        wish = await _wish(request, _Rebuild)
+        if isinstance(wish, Response):
+            return wish
+        async with self._copying:
+            if wish.dry_run:
+                return _json({"drifts": await rebuilding.compare(self._log)})
+            return _json(await rebuilding.rebuild(self._log))
 
     async def _prune(self, request: Request) -> Response:
         """Delete a portion of the pictures finished before a time: `{"before": …, "project": …}`."""
@@ -236,6 +247,10 @@ class _Fresh(StaticFiles):
 
 class _Tail(msgspec.Struct, forbid_unknown_fields=True):
     anew: bool = False
+
+
+class _Rebuild(msgspec.Struct, forbid_unknown_fields=True):
+    dry_run: bool = False
 
 
 class _Prune(msgspec.Struct, forbid_unknown_fields=True):

@@ -46,6 +46,7 @@ def _beside_the_daemon(home: Home, result: Audit) -> None:
                 result.told(rows, history.position.position, "events"), kept, result
             )
             _check_running_journal(kept, last, result)
+            checks.check_tables(history.connection, result)
             checks.check_pictures(home, pictures, began, result)
     except HistoryDamaged as damage:
         result.find("history", str(damage))
@@ -83,6 +84,7 @@ def _check_database(
     checks.check_journal(kept, last, database.epoch(connection), result)
     checks.check_index(connection, last, result)
     checks.check_sealed(connection, home.segments, result)
+    checks.check_tables(connection, result)
     return pictures
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import duckdb
 import msgspec
+from anyio import to_thread
 
 from daemon.events import segments, sums
 from daemon.events.log import Log
@@ -31,6 +32,8 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     """Of the log."""
     position: int
     """The last event that segments and tail hold."""
+    version: int
+    """Of the tables' columns."""
     tables: int
     """The last event that the tables know; as `position`, unless they could not be written."""
     sealed: int
@@ -55,15 +58,24 @@ async def bring_up(log: Log[State], folder: Path, *, anew: bool = False) -> Posi
     """
     asked = log.position
     there = read(folder)
-    if not anew and there is not None and _reaches(there, log.epoch, asked, folder):
-        return there
-    await tables.flush(log)
-    return await log.aside(partial(_copied, folder=folder, epoch=log.epoch, asked=asked))
+    if anew or there is None or not _reaches(there, log.epoch, asked, folder):
+        await tables.flush(log)
+        there = await log.aside(partial(_copied, folder=folder, epoch=log.epoch, asked=asked))
+    script = views.script(str(folder), tables.TABLES, tables.VIEWS).encode()
+    await to_thread.run_sync(_write_if_changed, folder / "views.sql", script)
+    return there
 
 
 def _reaches(there: Position, epoch: str, asked: int, folder: Path) -> bool:
-    far_enough = there.epoch == epoch and min(there.position, there.tables) >= asked
-    return far_enough and all((folder / name).exists() for name in there.files)
+    same = (there.epoch, there.version) == (epoch, tables.VERSION) and min(
+        there.position, there.tables
+    ) >= asked
+    return same and all((folder / name).exists() for name in [*_files(), *there.files])
+
+
+def _files() -> dict[str, str]:
+    """The tables' files, each with its table."""
+    return {f"{table}.parquet": table for table in tables.TABLES}
 
 
 def _copied(connection: duckdb.DuckDBPyConnection, folder: Path, epoch: str, asked: int) -> Position:
@@ -73,20 +85,17 @@ def _copied(connection: duckdb.DuckDBPyConnection, folder: Path, epoch: str, ask
         newest = connection.execute("SELECT coalesce(max(seq), 0) FROM events").fetchall()[0][0]
         position = known if known >= asked else newest
         sealed = min(position, segments.sealed_to(segments.found(folder)))
-        names = [
-            name for (name,) in connection.execute("SELECT name FROM projections ORDER BY ALL").fetchall()
-        ]
         tail = f"SELECT * FROM events WHERE seq > {sealed} AND seq <= {position} ORDER BY seq"
-        sources = {TAIL: tail} | {f"{name}.parquet": f"FROM {name}" for name in names}
+        sources = {TAIL: tail} | {name: f"FROM {table}" for name, table in _files().items()}
         files = {name: _written(connection, folder, name, query) for name, query in sources.items()}
     finally:
         connection.rollback()
-    result = Position(epoch=epoch, position=position, tables=known, sealed=sealed, files=files)
+    result = Position(
+        epoch=epoch, position=position, version=tables.VERSION, tables=known, sealed=sealed, files=files
+    )
     for name in files:
         (folder / TEMPORARY.format(name)).replace(folder / name)
     write_whole(folder / POSITION, msgspec.json.encode(result) + b"\n", durable=False)
-    script = views.script(str(folder), names, tables.VIEWS).encode()
-    _write_if_changed(folder / "views.sql", script)
     return result
 
 

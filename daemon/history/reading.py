@@ -156,6 +156,8 @@ def _statements(pinned: _Pinned, spill: str) -> Iterator[str]:
     for name, file in pinned.copies.items():
         if name != TAIL:
             yield f"CREATE VIEW {Path(name).stem} AS FROM {_parquet([file])}"
+    known = ", ".join(f"('{table}', {tables.VERSION}, {pinned.position.tables})" for table in tables.TABLES)
+    yield f"CREATE VIEW projections AS FROM (VALUES {known}) AS known(name, version, seq)"
     for name, sql in tables.VIEWS.items():
         yield f"CREATE VIEW {name} AS {sql}"
     yield from views.typed()
