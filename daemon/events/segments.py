@@ -73,6 +73,9 @@ def merge(connection: duckdb.DuckDBPyConnection, folder: Path) -> Segment | None
         small.insert(0, segment)
     if len(small) < MERGE_AT:
         return None
+    listed = sums.listed(folder)
+    if any(listed.get(segment.path.name) != sums.of(segment.path) for segment in small):
+        return None  # a damaged one would be sealed anew as if it were right
     query = f"SELECT {_COLUMNS} FROM {source(small)} ORDER BY seq"
     merged = _write(connection, folder, query, small[0].first, small[-1].last)
     for segment in small:

@@ -54,7 +54,7 @@ def check_segments(folder: Path, audit: Audit) -> None:
             audit.find(f"history/{segment.path.name}", f"its checksum is not in {sums.NAME}")
         elif sums.of(segment.path) != digest:
             events = f"events {segment.first} to {segment.last}"
-            audit.find(f"history/{segment.path.name}", f"it is not what was sealed ({events})")
+            audit.find(f"history/{segment.path.name}", f"{events}: not what was sealed, by {sums.NAME}")
     last = 0
     for segment in segments.cover(found):
         if segment.first > last + 1:

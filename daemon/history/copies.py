@@ -32,14 +32,14 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     """Of the log."""
     position: int
     """The last event that segments and tail hold."""
-    version: int
-    """Of the tables' columns."""
     tables: int
     """The last event that the tables know; as `position`, unless they could not be written."""
     sealed: int
     """The tail begins after this event."""
     files: dict[str, str]
     """SHA-256 in hexadecimal, by file name."""
+    version: int = 0
+    """Of the tables' columns."""
 
 
 def read(folder: Path) -> Position | None:

@@ -25,6 +25,13 @@ _SQL_TYPES: dict[type[inspect.Type], str] = {
 }
 
 
+_OLDER = {
+    ("DaemonStarted", "host"): r"WHEN version < 2 THEN regexp_extract(data->>'$.host', '^(.*):\d+$', 1)",
+    ("DaemonStarted", "port"): r"WHEN version < 2 THEN regexp_extract(data->>'$.host', ':(\d+)$', 1)::BIGINT",
+}
+"""The views read rows as they are stored: what `versions` does in Python for rows of older layouts."""
+
+
 def name_of(kind: type[Event]) -> str:
     """`PreviewWritten` → `preview_written`."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()
@@ -59,6 +66,8 @@ def _view(kind: type[Event]) -> str:
 
 def _column(kind: type[Event], name: str, sql: str) -> str:
     value = f"data->'$.{name}'" if sql == "JSON" else f"(data->>'$.{name}')::{sql}"
+    if (older := _OLDER.get((kind.__name__, name))) is not None:
+        value = f"CASE {older} ELSE {value} END"
     return f'{value} AS "{name}"'
 
 

@@ -6,7 +6,7 @@ import duckdb
 import msgspec
 import pytest
 
-from daemon.events import codec, database
+from daemon.events import codec, database, versions
 from daemon.events.types import BY_NAME, Event
 from daemon.history import views
 from tests.stories import NOON, accepted, created, finished, previewed
@@ -54,6 +54,26 @@ def test_ids_and_place_in_history_are_columns_of_every_view(connection: duckdb.D
     assert connection.execute(query).fetchall() == [(5, int(NOON.timestamp() * 1e6), 3, 1, 1)]
     for kind in BY_NAME.values():
         connection.execute(f"SELECT seq, cause, job, frame FROM {views.name_of(kind)}").fetchall()
+
+
+def test_rows_of_older_layouts_read_as_todays(connection: duckdb.DuckDBPyConnection) -> None:
+    """In every type whose layout has changed, as Python would lead it up."""
+    assert set(OLD) == set(versions.UPCASTERS)
+    for kind, (version, data) in OLD.items():
+        text = msgspec.json.encode(data).decode()
+        connection.execute(
+            "INSERT INTO events VALUES (5, now(), ?, ?, 1, 1, 3, ?, '')", (kind, version, text)
+        )
+        today = versions.upcast(kind, version, data)
+        names = [name for name, sql in views.columns(BY_NAME[kind]).items() if sql != "JSON"]
+        selected = ", ".join(f'"{name}"' for name in names)
+        (found,) = connection.execute(f"SELECT {selected} FROM {views.name_of(BY_NAME[kind])}").fetchall()
+        assert dict(zip(names, found, strict=True)) == {name: today[name] for name in names}
+
+
+OLD: dict[str, tuple[int, dict[str, Any]]] = {
+    "DaemonStarted": (1, {"version": "0", "host": "::1:8642", "pid": 7, "devices": ["cpu"], "model": "demo"})
+}
 
 
 def test_numbers_are_numbers(connection: duckdb.DuckDBPyConnection) -> None:
