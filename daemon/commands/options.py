@@ -31,6 +31,8 @@ def one_line() -> Iterator[None]:
     """Say in one line what went wrong, and exit with 1; a bug of ours still shows its traceback."""
     try:
         yield
+    except BrokenPipeError:
+        raise  # whoever read the output has seen enough; the command line knows that
     except Exception as error:
         leaves = list(_leaves(error))
         if not all(isinstance(leaf, _expected()) for leaf in leaves):

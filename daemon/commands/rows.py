@@ -31,7 +31,7 @@ def as_table(
     widths = [max(map(cell_len, column)) for column in zip(head, *first, strict=True)]
     if width is not None:
         widths = _fitted(widths, width)
-    yield _line(head, [False] * len(head), widths, width is not None)
+    yield _line(head, numbers, widths, width is not None)
     yield (
         _GAP.join("─" * one for one in widths)
         if width is not None
