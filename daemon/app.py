@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import anyio
 
-from daemon import pictures
+from daemon import finals, pictures
 from daemon.address import Address, announced
 from daemon.console import narrate
 from daemon.drops import claimed
@@ -48,13 +48,14 @@ async def run(settings: Settings, say: Callable[[str], None]) -> None:
         async with stopped_by_signal() as stop, opened(home.history, State(), restoring) as log:
             started = await log.append(_started(settings))
             await recover(log, home, started.seq)
-            await _serve(settings, log, listener, stop, say)
+            await _serve(settings, log, listener, started.seq, stop, say)
 
 
 async def _serve(
     settings: Settings,
     log: Log[State],
     listener: socket.socket,
+    started: int,
     stop: anyio.Event,
     say: Callable[[str], None],
 ) -> None:
@@ -72,6 +73,7 @@ async def _serve(
         anyio.create_task_group() as tasks,
     ):
         tasks.start_soon(narrate, log, say)
+        tasks.start_soon(finals.look_over, log, settings.home, started)
         with announced(settings.home, address):
             say(f"watch at {_url(settings.host, port)}/" + ("" if token is None else f"?token={token}"))
             say(f"drop prompts into {settings.home.inbox}")

@@ -170,6 +170,23 @@ class PreviewDeleted(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     why: Literal["replaced", "cancelled", "failed", "interrupted", "orphan"]
 
 
+class FinalDeleted(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The finished picture goes, on purpose; what happened to it before stays in the log."""
+
+    frame: int
+    job: int
+    path: str
+    why: Literal["pruned"]
+
+
+class FileMissing(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A start found that the finished picture is not where the log says; nobody told the daemon why."""
+
+    frame: int
+    job: int
+    path: str
+
+
 class CancelRequested(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Someone asked to stop a frame, looking at the picture of `step`."""
 
@@ -231,6 +248,8 @@ Event = (
     | PreviewWritten
     | FinalWritten
     | PreviewDeleted
+    | FinalDeleted
+    | FileMissing
     | CancelRequested
     | FrameCancelled
     | FrameFailed

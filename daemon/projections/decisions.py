@@ -9,6 +9,8 @@ from typing import Literal
 from daemon.events.types import (
     CancelRequested,
     Event,
+    FileMissing,
+    FinalDeleted,
     FrameCancelled,
     FrameCreated,
     FrameFailed,
@@ -121,3 +123,15 @@ def preview_deleted(state: State, frame: int) -> Sequence[Event]:
     if it.preview is None:
         return []
     return [PreviewDeleted(frame=frame, job=it.job, path=it.preview, why=_WHY_DELETED[it.status])]
+
+
+def final_deleted(state: State, frame: int, path: str) -> Sequence[Event]:
+    """The finished picture is to go, if it is still there by that name."""
+    it = state.frames[frame]
+    return [FinalDeleted(frame=frame, job=it.job, path=path, why="pruned")] if it.path == path else []
+
+
+def file_missing(state: State, frame: int, path: str) -> Sequence[Event]:
+    """The finished picture is not where it should be, if it still should."""
+    it = state.frames[frame]
+    return [FileMissing(frame=frame, job=it.job, path=path)] if it.path == path else []

@@ -11,6 +11,8 @@ from msgspec.structs import replace
 
 from daemon.events.types import (
     CancelRequested,
+    FileMissing,
+    FinalDeleted,
     FinalWritten,
     FrameCancelled,
     FrameCreated,
@@ -52,7 +54,7 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     generator: str | None = None
     device: str | None = None
     path: str | None = None
-    """Of the final picture once it is written."""
+    """Of the final picture, from its writing until it is deleted or missed."""
     preview: str | None = None
     """Of the preview file, from FrameCreated to PreviewDeleted."""
     error: str | None = None
@@ -67,6 +69,8 @@ FrameEvent = (
     | PreviewWritten
     | FinalWritten
     | PreviewDeleted
+    | FinalDeleted
+    | FileMissing
     | CancelRequested
     | FrameCancelled
     | FrameFailed
@@ -120,6 +124,8 @@ def _changes(frame: Frame, event: FrameEvent, ts: datetime) -> dict[str, Any]:
             return {"status": "done", "finished_at": ts, **end}
         case PreviewDeleted():
             return {"preview": None}
+        case FinalDeleted() | FileMissing():
+            return {"path": None}
         case CancelRequested():
             return {} if frame.status in ENDED else {"status": "stopping"}
         case FrameCancelled():
@@ -154,6 +160,7 @@ WITH begun AS (
         max(seq) FILTER (type = 'FrameCancelled') AS cancelled,
         max(seq) FILTER (type = 'FrameFailed') AS failed,
         max(seq) FILTER (type = 'PreviewDeleted') AS deleted,
+        max(seq) FILTER (type IN ('FinalDeleted', 'FileMissing')) AS gone,
         max(seq) FILTER (type IN ('FrameCreated', 'FrameResumed', 'FrameInterrupted', 'CancelRequested',
             'FinalWritten', 'FrameCancelled', 'FrameFailed')) AS turned
     FROM scope WHERE frame IS NOT NULL GROUP BY frame
@@ -183,7 +190,7 @@ SELECT id, begun.job AS job_id, place AS "index",
         WHEN resumed THEN (resume.data->>'attempt')::BIGINT ELSE 1 END AS attempt,
     coalesce(deaths, 0) AS device_deaths,
     creation.data->>'generator' AS generator, taking.data->>'device' AS device,
-    final.data->>'path' AS path,
+    CASE WHEN gone IS NULL OR written > gone THEN final.data->>'path' END AS path,
     CASE WHEN deleted IS NULL OR taken_up > deleted THEN taking.data->>'path' END AS preview,
     CASE WHEN written IS NULL OR failed > written THEN failure.data->>'message' END AS error,
     begun.ts AS queued_at, creation.ts AS created_at, coalesce(newest.ts, begun.ts) AS updated_at,
