@@ -13,6 +13,7 @@ import duckdb
 
 from daemon.events import database, journal, opening, segments
 from daemon.events.codec import Row
+from daemon.events.database import UNREADABLE
 from daemon.events.journal import Read
 from daemon.events.opening import HistoryDamaged
 from daemon.history import alone, asking, checks, reading
@@ -69,7 +70,7 @@ def _alone(home: Home, result: Audit) -> None:
     try:
         with closing(_connected(home)) as connection:
             pictures = _check_database(connection, home, kept, result)
-    except (duckdb.Error, FileNotFoundError) as error:
+    except (*UNREADABLE, FileNotFoundError) as error:
         result.find("history.duckdb", f"it cannot be read: {first_line(error)}")
         pictures = _without_database(home, kept, result)
     checks.check_pictures(home, pictures, time.time(), result)
@@ -101,7 +102,7 @@ def _without_database(home: Home, kept: Read | None, result: Audit) -> Pictures:
         rows.append(row for row in (kept.rows if kept else ()) if row.seq > after)
         try:
             return checks.check_rows(joined.from_iterable(rows), kept, result)[1]
-        except duckdb.Error as error:
+        except UNREADABLE as error:
             result.find("history", f"segments cannot be read: {first_line(error)}")
             return Pictures()
 

@@ -9,6 +9,7 @@ import msgspec
 
 from daemon.events import codec, segments, sums
 from daemon.events.codec import GENESIS, Row, UnknownEvent, chain
+from daemon.events.database import UNREADABLE
 from daemon.events.journal import Read
 from daemon.events.types import FileMissing, FinalDeleted, FinalWritten
 from daemon.history import copies
@@ -141,7 +142,7 @@ def check_sealed(connection: duckdb.DuckDBPyConnection, folder: Path, audit: Aud
         either = f"({ours} EXCEPT {theirs}) UNION ALL ({theirs} EXCEPT {ours})"
         try:
             differing = connection.execute(f"SELECT DISTINCT seq FROM ({either}) ORDER BY 1").fetchall()
-        except duckdb.Error as error:
+        except UNREADABLE as error:
             audit.find(f"history/{segment.path.name}", f"it cannot be read: {first_line(error)}")
             continue
         for (seq,) in differing[:_SHOWN]:

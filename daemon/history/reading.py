@@ -135,7 +135,7 @@ def _unchained(segment: Segment, file: BufferedReader) -> bool:
         try:
             connection.execute(f"CREATE VIEW events AS FROM {_parquet([file])}")
             rows = database.read(connection, 0, segment.last)
-        except duckdb.Error:
+        except database.UNREADABLE:
             return True
     if [row.seq for row in rows] != list(range(segment.first, segment.last + 1)):
         return True
