@@ -9,11 +9,9 @@ import secrets
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from datetime import datetime
 from functools import partial
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
-import anyio
 import msgspec
 from anyio import to_thread
 from starlette.applications import Starlette
@@ -23,24 +21,22 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from daemon import finals
 from daemon.events import codec
 from daemon.events.log import Log
 from daemon.events.types import JobAccepted, Recorded, Source
 from daemon.guards import Guard
-from daemon.history import copies
 from daemon.pictures import Recent
-from daemon.projections import decisions, rebuilding, restoring
+from daemon.projections import decisions, restoring
 from daemon.projections.frames import Frame
 from daemon.projections.laws import Refused
 from daemon.projections.state import KEPT, State, row_key
 from daemon.prompts import Prompt, parse
 from daemon.settings import PAGE, VERSION, Settings
 from daemon.sse import Streams
+from daemon.upkeep import Upkeep
 
 MAX_BODY = 2**18
 _PAGE_MAX = 1000
-Wish = TypeVar("Wish", bound=msgspec.Struct)
 _FOREVER = "private, max-age=31536000, immutable"
 
 
@@ -55,7 +51,6 @@ class Web:
         self._log = log
         self._settings = settings
         self._recent = recent
-        self._copying = anyio.Lock()
         self.streams = Streams(log, self._snapshot)
 
     def application(self, port: int, token: str | None) -> Starlette:
@@ -70,9 +65,7 @@ class Web:
             Route("/api/jobs", self._jobs),
             Route("/api/jobs", self._submit, methods=["POST"]),
             Route("/api/log", self._events),
-            Route("/api/history/tail", self._tail, methods=["POST"]),
-            Route("/api/prune", self._prune, methods=["POST"]),
-            Route("/api/tables/rebuild", self._rebuild, methods=["POST"]),
+            *Upkeep(self._log, self._settings.home).routes(),
             Route("/frames/{frame}/preview", self._preview),
             Route("/frames/{frame}/final", self._final),
             Mount("/static", _Fresh(directory=PAGE)),
@@ -146,35 +139,6 @@ class Web:
         rows = [msgspec.Raw(codec.message(recorded)) for recorded in events]
         return _json({"position": self._log.position, "events": rows})
 
-    async def _tail(self, request: Request) -> Response:
-        """Bring the copies in `history/` up to now, for readers; `{"anew": true}` makes them all anew."""
-        wish = await _wish(request, _Tail)
-        if isinstance(wish, Response):
-            return wish
-        async with self._copying:
-            position = await copies.bring_up(self._log, self._settings.home.segments, anew=wish.anew)
-        return _json(position)
-
-    async def _rebuild(self, request: Request) -> Response:
-        """Make the tables anew from the log; with `{"dry_run": true}` only say where they differ."""
-        wish = await _wish(request, _Rebuild)
-        if isinstance(wish, Response):
-            return wish
-        async with self._copying:
-            if wish.dry_run:
-                return _json({"drifts": await rebuilding.compare(self._log)})
-            return _json(await rebuilding.rebuild(self._log))
-
-    async def _prune(self, request: Request) -> Response:
-        """Delete a portion of the pictures finished before a time: `{"before": …, "project": …}`."""
-        wish = await _wish(request, _Prune)
-        if isinstance(wish, Response):
-            return wish
-        try:
-            return _json(await finals.prune(self._log, self._settings.home, wish.before, wish.project))
-        except OSError as error:
-            return _error(500, str(error))
-
     async def _submit(self, request: Request) -> Response:
         """A prompt, as in a file: 201 with the job, or 422 with the same faults as a rejected file.
 
@@ -206,9 +170,13 @@ class Web:
     async def _cancel(self, request: Request) -> Response:
         """Stop a frame; the body may say which step was being looked at: `{"step": 7}`."""
         frame = _frame_of(request)
-        looked_at = await _wish(request, _LookedAt)
-        if isinstance(looked_at, Response):
-            return looked_at
+        body = await _body(request)
+        if body is None:
+            return _error(413, f"at most {MAX_BODY} bytes")
+        try:
+            looked_at = msgspec.json.decode(body or b"{}", type=_LookedAt)
+        except msgspec.DecodeError as error:
+            return _error(422, str(error))
         if not 0 < frame < self._log.state.next_frame:
             return _error(404, f"there is no frame {frame}")
         decision = partial(decisions.cancel, frame=frame, by=_client(request), step=looked_at.step)
@@ -245,19 +213,6 @@ class _Fresh(StaticFiles):
         return response
 
 
-class _Tail(msgspec.Struct, forbid_unknown_fields=True):
-    anew: bool = False
-
-
-class _Rebuild(msgspec.Struct, forbid_unknown_fields=True):
-    dry_run: bool = False
-
-
-class _Prune(msgspec.Struct, forbid_unknown_fields=True):
-    before: Annotated[datetime, msgspec.Meta(tz=True)]
-    project: str | None = None
-
-
 class _LookedAt(msgspec.Struct, forbid_unknown_fields=True):
     step: Annotated[int, msgspec.Meta(ge=0, lt=2**31)] = 0
 
@@ -282,17 +237,6 @@ def _frame_of(request: Request) -> int:
 
 def _limit(request: Request) -> int:
     return min(_number(request, "limit", 100), _PAGE_MAX)
-
-
-async def _wish(request: Request, kind: type[Wish]) -> Wish | Response:
-    """What the body asks for, everything left out as it is by default; or what is wrong with it."""
-    body = await _body(request)
-    if body is None:
-        return _error(413, f"at most {MAX_BODY} bytes")
-    try:
-        return msgspec.json.decode(body or b"{}", type=kind)
-    except msgspec.DecodeError as error:
-        return _error(422, str(error))
 
 
 async def _body(request: Request) -> bytes | None:

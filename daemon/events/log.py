@@ -130,6 +130,8 @@ class Log(Generic[S]):
         self._wanted = anyio.Event()
         self._bell = anyio.Event()
         self._closed: LogFailed | None = None
+        self.flushing = anyio.Lock()
+        """Held while the tables are brought up to the state: one flush must not settle another's rows."""
         if memory is not None:
             memory.restore(store.connection, state)
         self._fold()

@@ -65,15 +65,16 @@ async def flush(log: Log[State]) -> int:
 
     The tables are derived: what keeps them from being written (a full disk) never ends the daemon.
     """
-    changes = log.state.take_changes()
-    position = log.state.position
-    try:
-        await log.transaction(partial(_write, changes, position))
-    except duckdb.Error as error:
-        log.state.give_back(changes)
-        logger.warning("the tables are behind the log, the next flush tries again: %s", error)
-    else:
-        log.state.settle()
+    async with log.flushing:
+        changes = log.state.take_changes()
+        position = log.state.position
+        try:
+            await log.transaction(partial(_write, changes, position))
+        except duckdb.Error as error:
+            log.state.give_back(changes)
+            logger.warning("the tables are behind the log, the next flush tries again: %s", error)
+        else:
+            log.state.settle()
     return position
 
 
