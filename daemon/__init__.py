@@ -15,7 +15,7 @@ queue, the tables, the page) is a fold of that log.
   files         whole files or none, fsynced where it matters
   finals        finished pictures: deleted on purpose, or found gone
   pictures      the names of pictures, their deletion, recent previews in memory
-  web           the HTTP routes
+  web           the HTTP routes; answers: what they answer with; upkeep: those of the history
   sse           the log as server-sent events: one cursor per client
   guards        who may talk to the daemon
   server        uvicorn, living and ending inside a block
@@ -34,9 +34,10 @@ queue, the tables, the page) is a fold of that log.
                 open, with drafts · decisions: requests → events · rows: structs as rows (all PURE) ·
                 tables: the derived DuckDB tables · rebuilding: they are made again, and compared ·
                 restoring: memory from the tables
-  history/      asking the past: views of it as SQL (PURE) · reading and query: SQL in the asker's own process,
-                over the segments and fresh copies · selection: which events (PURE) · following, replay,
-                export · audit, with its checks and findings · asking and alone: with a daemon or without
+  history/      asking the past: views of it as SQL (PURE) · reading and query: SQL in the asker's own
+                process, over the segments and fresh copies · selection: which events (PURE) ·
+                following, replay, export · audit, with its checks and findings · asking and alone: with
+                a daemon or without
   commands/     one module per command: sql, log, replay, verify, export, rebuild, prune; and what they share:
                 options, progress, rows
   gpu/          in the daemon: plan (which frame next, PURE) · wire (the messages, PURE) ·
