@@ -186,8 +186,8 @@ def check_pictures(home: Home, pictures: Pictures, since: float, audit: Audit) -
     gone = {Path(path).name for path in pictures.gone}
     for file in _finals(home):
         if file.name not in named and file.stat().st_mtime < since:
-            what = "the log says that it is gone" if file.name in gone else "no event names it"
-            audit.find(f"frames/{file.name}", f"{what}; the next start deletes it")
+            going = "the log says that it is gone; the next start deletes it"
+            audit.find(f"frames/{file.name}", going if file.name in gone else "no event names it")
 
 
 def _finals(home: Home) -> Iterator[Path]:
