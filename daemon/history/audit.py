@@ -17,7 +17,7 @@ from daemon.events.journal import Read
 from daemon.events.opening import HistoryDamaged
 from daemon.history import alone, asking, checks, reading
 from daemon.history.checks import Pictures
-from daemon.history.findings import Audit, Told, first_line
+from daemon.history.findings import UNREADABLE, Audit, Told, first_line
 from daemon.settings import Home
 
 
@@ -69,7 +69,7 @@ def _alone(home: Home, result: Audit) -> None:
     try:
         with closing(_connected(home)) as connection:
             pictures = _check_database(connection, home, kept, result)
-    except (duckdb.Error, FileNotFoundError) as error:
+    except (*UNREADABLE, FileNotFoundError) as error:
         result.find("history.duckdb", f"it cannot be read: {first_line(error)}")
         pictures = _without_database(home, kept, result)
     checks.check_pictures(home, pictures, time.time(), result)
@@ -101,7 +101,7 @@ def _without_database(home: Home, kept: Read | None, result: Audit) -> Pictures:
         rows.append(row for row in (kept.rows if kept else ()) if row.seq > after)
         try:
             return checks.check_rows(joined.from_iterable(rows), kept, result)[1]
-        except duckdb.Error as error:
+        except UNREADABLE as error:
             result.find("history", f"segments cannot be read: {first_line(error)}")
             return Pictures()
 

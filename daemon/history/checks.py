@@ -12,7 +12,7 @@ from daemon.events.codec import GENESIS, Row, UnknownEvent, chain
 from daemon.events.journal import Read
 from daemon.events.types import FileMissing, FinalDeleted, FinalWritten
 from daemon.history import copies
-from daemon.history.findings import Audit, first_line
+from daemon.history.findings import UNREADABLE, Audit, first_line
 from daemon.projections import rebuilding, tables
 from daemon.projections.rebuilding import Drift
 from daemon.settings import Home
@@ -141,7 +141,7 @@ def check_sealed(connection: duckdb.DuckDBPyConnection, folder: Path, audit: Aud
         either = f"({ours} EXCEPT {theirs}) UNION ALL ({theirs} EXCEPT {ours})"
         try:
             differing = connection.execute(f"SELECT DISTINCT seq FROM ({either}) ORDER BY 1").fetchall()
-        except duckdb.Error as error:
+        except UNREADABLE as error:
             audit.find(f"history/{segment.path.name}", f"it cannot be read: {first_line(error)}")
             continue
         for (seq,) in differing[:_SHOWN]:
