@@ -13,34 +13,33 @@ queue, the tables, the page) is a fold of that log.
   inbox         files dropped in a folder → jobs; the task
   drops         one dropped file at a time: look, claim, file away
   files         whole files or none, fsynced where it matters
+  finals        finished pictures: deleted on purpose, or found gone
   pictures      the names of pictures, their deletion, recent previews in memory
-  web           the HTTP routes · upkeep: those that commands ask the history by · answers: what
-                routes share
+  web           the HTTP routes; answers: what they answer with; upkeep: those of the history
   sse           the log as server-sent events: one cursor per client
   guards        who may talk to the daemon
   server        uvicorn, living and ending inside a block
   address       where the running daemon is to be reached: `daemon.json`
   client        the commands' way to it
-  commands/     what a person types: sql · log · export · replay · verify · rebuild · prune; options,
-                rows (tables, CSV, JSON) and progress are common to them
-  finals        finished pictures: deleted on purpose, and missed by a start
-  moments       places in time as a person types them                                        PURE
   console       what a person sees in the terminal
   samples       sample prompts for a first look
+  moments       event numbers, dates and ages as people type them                            PURE
 
   events/       types: the vocabulary (PURE) · codec: rows and the hash chain (PURE) · versions: how
                 older layouts become today's (PURE) ·
                 log: one writer, group commit, followers · store: the rows on disk, in
                 database (DuckDB), journal (the same rows since the last seal) and
-                segments (Parquet), sums (their checksums) · opening: compares the three and mends
+                segments (Parquet) · sums: their checksums · opening: compares the three and mends
   projections/  frames, jobs, claims, throughput: the folds · laws: what may follow what · state: what is
                 open, with drafts · decisions: requests → events · rows: structs as rows (all PURE) ·
                 tables: the derived DuckDB tables · rebuilding: they are made again, and compared ·
                 restoring: memory from the tables
-  history/      copies: the newest rows and the tables, for readers · reading: SQL over them in the asker's
-                process · views, selection: that SQL (PURE) · query: a person's SQL as rows ·
-                asking, alone: through the daemon, or without one · following: the log as it grows ·
-                replay, export · audit: is all as it was recorded (checks, findings)
+  history/      asking the past: views of it as SQL (PURE) · reading and query: SQL in the asker's own
+                process, over the segments and fresh copies · selection: which events (PURE) ·
+                following, replay, export · audit, with its checks and findings · asking and alone: with
+                a daemon or without
+  commands/     one module per command: sql, log, replay, verify, export, rebuild, prune; and what they share:
+                options, progress, rows
   gpu/          in the daemon: plan (which frame next, PURE) · wire (the messages, PURE) ·
                 process (a child and its pipes) · device (one task per device) ·
                 making (one frame's making) · recovery (frames whose maker is gone);

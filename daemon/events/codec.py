@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
-from msgspec.structs import replace
 
 from daemon.events import versions
 from daemon.events.types import BY_NAME, Event, Recorded
@@ -27,7 +26,7 @@ _decoders: dict[str, msgspec.json.Decoder[Any]] = {
 _versions = {name: versions.current(name) for name in BY_NAME}
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class Row(msgspec.Struct, frozen=True, gc=False):
     """A row of the `events` table, as stored."""
 
     seq: int
@@ -49,18 +48,12 @@ class UnknownEvent(Exception):
 
 def seal(event: Event, *, seq: int, ts: datetime, cause: int | None, previous: bytes) -> Row:
     """The row that stores `event`, chained to the row before it."""
-    row = Row(
-        seq=seq,
-        ts=(ts - EPOCH) // _MICROSECOND,
-        type=type(event).__name__,
-        version=versions.current(type(event).__name__),
-        job=getattr(event, "job", None),
-        frame=getattr(event, "frame", None),
-        cause=cause,
-        data=_encoder.encode(event),
-        hash=b"",
-    )
-    return replace(row, hash=chain(previous, row))
+    kind = type(event).__name__
+    job: int | None = getattr(event, "job", None)
+    frame: int | None = getattr(event, "frame", None)
+    data = _encoder.encode(event)
+    columns = (seq, (ts - EPOCH) // _MICROSECOND, kind, _versions[kind], job, frame, cause)
+    return Row(*columns, data, _link(previous, columns, hashlib.sha256(data).digest()))
 
 
 def chain(previous: bytes, row: Row) -> bytes:
@@ -69,8 +62,12 @@ def chain(previous: bytes, row: Row) -> bytes:
     The data enters as a digest, so that words which must be forgotten can be taken out one day and the
     chain still be checked against the digest that they leave behind.
     """
-    head = _encoder.encode((row.seq, row.ts, row.type, row.version, row.job, row.frame, row.cause))
-    return hashlib.sha256(previous + head + hashlib.sha256(row.data).digest()).digest()
+    columns = (row.seq, row.ts, row.type, row.version, row.job, row.frame, row.cause)
+    return _link(previous, columns, hashlib.sha256(row.data).digest())
+
+
+def _link(previous: bytes, columns: tuple[object, ...], digest: bytes) -> bytes:
+    return hashlib.sha256(previous + _encoder.encode(columns) + digest).digest()
 
 
 def open_row(row: Row) -> Recorded:

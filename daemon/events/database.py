@@ -22,6 +22,10 @@ CREATE TRIGGER events_never_changed AFTER UPDATE ON events FOR EACH STATEMENT
     INSERT INTO _guard SELECT error('append-only: events are never changed');
 """
 
+UNREADABLE = (duckdb.Error, UnicodeDecodeError)
+"""What reading a damaged file raises: an error of DuckDB's, or a value, or the error's own words, that is no
+text."""
+
 _COLUMNS = "seq, epoch_us(ts), type, version, job, frame, cause, data, hash"
 _BATCH = 5000
 # A checkpoint stalls the writer and is the one moment in which a power cut can hurt the file, so it

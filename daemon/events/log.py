@@ -81,6 +81,10 @@ class Memory(Protocol[S_contra]):
         """The rows with these keys, as far as there are any."""
 
 
+class FoldFailed(Exception):
+    """A bug: laws and fold disagree. The log ends; what it has committed is whole."""
+
+
 class LogFailed(Exception):
     """The machine could not make events durable; nothing was recorded."""
 
@@ -94,8 +98,20 @@ class _Pending(Generic[S]):
         self.decision = decision
         self.needs = needs
         self.cause = cause
-        self.done = anyio.Event()
         self.outcome: list[Recorded] | Exception = []
+
+
+class _Round(Generic[S]):
+    """The callers of one commit, and the one event that wakes them all."""
+
+    def __init__(self) -> None:
+        self.pending: list[_Pending[S]] = []
+        self.answered = anyio.Event()
+
+    def fail(self, failure: LogFailed) -> None:
+        """Tell every caller."""
+        for pending in self.pending:
+            pending.outcome = failure
 
 
 class Log(Generic[S]):
@@ -110,7 +126,7 @@ class Log(Generic[S]):
         self.ring: deque[tuple[int, bytes]] = deque(maxlen=RING)
         self._store = store
         self._thread = CapacityLimiter(1)
-        self._queue: list[_Pending[S]] = []
+        self._round: _Round[S] = _Round()
         self._wanted = anyio.Event()
         self._bell = anyio.Event()
         self._closed: LogFailed | None = None
@@ -121,7 +137,7 @@ class Log(Generic[S]):
         self._fold()
 
     def __repr__(self) -> str:
-        return f"<Log at {self.position}, {len(self._queue)} decisions waiting>"
+        return f"<Log at {self.position}, {len(self._round.pending)} decisions waiting>"
 
     async def append(self, event: Event, *, cause: int | None = None) -> Recorded:
         """Record one event that stands for itself. Raises as `decide` does."""
@@ -141,11 +157,12 @@ class Log(Generic[S]):
         if self._closed is not None:
             raise self._closed
         pending = _Pending(decision, cause, needs)
-        self._queue.append(pending)
+        round_ = self._round
+        round_.pending.append(pending)
         self._wanted.set()
         # A caller that is being cancelled still learns whether it happened, and may not leave half a step.
         with anyio.CancelScope(shield=True):
-            await pending.done.wait()
+            await round_.answered.wait()
         if isinstance(pending.outcome, Exception):
             raise pending.outcome
         return pending.outcome
@@ -159,11 +176,13 @@ class Log(Generic[S]):
             while True:
                 await self._wanted.wait()
                 self._wanted = anyio.Event()
+                round_, self._round = self._round, _Round()
                 with anyio.CancelScope(shield=True):
-                    await self._commit_queue()
+                    await self._serve(round_)
         finally:
             self._closed = LogFailed("the history is closed")
-            _answer(self._queue, self._closed)
+            self._round.fail(self._closed)
+            self._round.answered.set()
 
     async def keep_house(self) -> None:
         """Seal and checkpoint whenever that is due, until cancelled. Appends go on meanwhile.
@@ -230,36 +249,43 @@ class Log(Generic[S]):
 
     async def settled(self) -> None:
         """Wait until every decision handed in so far has been answered."""
-        while self._queue:
-            await self._queue[-1].done.wait()
+        while self._round.pending:
+            await self._round.answered.wait()
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await to_thread.run_sync(call, limiter=self._thread)
 
-    async def _commit_queue(self) -> None:
-        queue, self._queue = self._queue, []
+    async def _serve(self, round_: "_Round[S]") -> None:
+        """Commit what a round's callers decided, and answer every one of them, whatever happens."""
         try:
-            await self.recall([key for pending in queue for key in pending.needs])
+            await self._commit(round_)
         except duckdb.Error as error:
-            _answer(queue, LogFailed(f"the tables could not be read: {error}"))
-            return
+            round_.fail(LogFailed(f"the tables could not be read: {error}"))
+        except BaseException as error:
+            round_.fail(LogFailed(f"the history failed: {error}"))
+            raise
+        finally:
+            round_.answered.set()
+
+    async def _commit(self, round_: "_Round[S]") -> None:
+        """Raises `duckdb.Error` before anything is decided, anything else where the log must end."""
+        await self.recall([key for pending in round_.pending for key in pending.needs])
         batch = _Batch(self.state.fork(), self.position, self._head)
-        for pending in queue:
+        for pending in round_.pending:
             try:
                 pending.outcome = batch.take(pending)
+            except FoldFailed:
+                raise
             except Exception as error:  # noqa: BLE001  # it is the caller's, who gets it raised
                 pending.outcome = error
         try:
             failure = await self._in_thread(partial(_commit, self._store, batch.rows))
-        except BaseException as error:
-            _answer(queue, LogFailed(f"the history failed: {error}"))
-            raise
-        if failure is not None:
-            _answer(queue, failure)
-            return
-        self._publish(batch)
-        for pending in queue:
-            pending.done.set()
+        except duckdb.Error as error:
+            raise LogFailed(str(error)) from error
+        if failure is None:
+            self._publish(batch)
+        else:
+            round_.fail(failure)
 
     def _fold(self) -> None:
         """Fold in what the log has beyond the state's position."""
@@ -293,31 +319,34 @@ class _Batch(Generic[S]):
 
     def take(self, pending: _Pending[S]) -> list[Recorded]:
         """Run one decision. All of its events join the batch, or none and the error is raised."""
-        attempt = self.draft.fork()
-        rows: list[codec.Row] = []
-        recorded: list[Recorded] = []
-        cause, head = pending.cause, self.head
-        for event in pending.decision(attempt):
-            attempt.check(event)
+        events = pending.decision(self.draft)
+        # One event is refused before it changes anything; of several, one may be refused after another was
+        # applied, so they are tried on a draft of their own.
+        draft = self.draft if len(events) == 1 else self.draft.fork()
+        position, head, cause = self.position, self.head, pending.cause
+        sealed: list[tuple[codec.Row, Recorded]] = []
+        for event in events:
+            draft.check(event)
+            position += 1
             ts = datetime.now(UTC)
-            row = codec.seal(event, seq=self.position + len(rows) + 1, ts=ts, cause=cause, previous=head)
-            recorded.append(Recorded(seq=row.seq, ts=ts, event=event, cause=cause, hash=row.hash))
-            attempt.apply(recorded[-1])
-            rows.append(row)
-            head = row.hash
-            cause = rows[0].seq
-        self.draft.adopt(attempt)
-        self.rows += rows
-        self.recorded += recorded
-        self.position += len(rows)
-        self.head = head
-        return recorded
+            row = codec.seal(event, seq=position, ts=ts, cause=cause, previous=head)
+            recorded = Recorded(seq=position, ts=ts, event=event, cause=cause, hash=row.hash)
+            self._apply(draft, recorded)
+            sealed.append((row, recorded))
+            head, cause = row.hash, sealed[0][0].seq
+        if draft is not self.draft:
+            self.draft.adopt(draft)
+        self.rows += [row for row, _ in sealed]
+        self.recorded += [recorded for _, recorded in sealed]
+        self.position, self.head = position, head
+        return [recorded for _, recorded in sealed]
 
-
-def _answer(queue: "list[_Pending[S]]", failure: LogFailed) -> None:
-    for pending in queue:
-        pending.outcome = failure
-        pending.done.set()
+    def _apply(self, draft: S, recorded: Recorded) -> None:
+        """Fold an event in that was checked: what fails here is a bug, and no caller's fault."""
+        try:
+            draft.apply(recorded)
+        except Exception as error:
+            raise FoldFailed(f"event {recorded.seq} passed the laws and cannot be folded") from error
 
 
 def _commit(store: Store, rows: list[codec.Row]) -> LogFailed | None:

@@ -13,11 +13,12 @@ import duckdb
 
 from daemon.events import database, journal, opening, segments
 from daemon.events.codec import Row
+from daemon.events.database import UNREADABLE
 from daemon.events.journal import Read
 from daemon.events.opening import HistoryDamaged
 from daemon.history import alone, asking, checks, reading
 from daemon.history.checks import Pictures
-from daemon.history.findings import UNREADABLE, Audit, Told, first_line
+from daemon.history.findings import Audit, Told, first_line
 from daemon.settings import Home
 
 

@@ -9,10 +9,11 @@ import msgspec
 
 from daemon.events import codec, segments, sums
 from daemon.events.codec import GENESIS, Row, UnknownEvent, chain
+from daemon.events.database import UNREADABLE
 from daemon.events.journal import Read
 from daemon.events.types import FileMissing, FinalDeleted, FinalWritten
 from daemon.history import copies
-from daemon.history.findings import UNREADABLE, Audit, first_line
+from daemon.history.findings import Audit, first_line
 from daemon.projections import rebuilding, tables
 from daemon.projections.rebuilding import Drift
 from daemon.settings import Home

@@ -3,11 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import duckdb
 import msgspec
-
-UNREADABLE = (duckdb.Error, UnicodeDecodeError)
-"""What reading a damaged file raises: DuckDB's word for it, or a text that is none."""
 
 Told = Callable[[Iterable[Any], int, str], Iterable[Any]]
 """Shows how far something has got: the items, how many they are, what is done with them."""

@@ -24,7 +24,6 @@ from daemon.events.opening import HistoryDamaged
 from daemon.events.segments import Segment
 from daemon.history import alone, asking, copies, views
 from daemon.history.copies import TAIL, Position
-from daemon.history.findings import UNREADABLE
 from daemon.projections import tables
 from daemon.settings import Home
 
@@ -136,7 +135,7 @@ def _unchained(segment: Segment, file: BufferedReader) -> bool:
         try:
             connection.execute(f"CREATE VIEW events AS FROM {_parquet([file])}")
             rows = database.read(connection, 0, segment.last)
-        except UNREADABLE:
+        except database.UNREADABLE:
             return True
     if [row.seq for row in rows] != list(range(segment.first, segment.last + 1)):
         return True

@@ -1,0 +1,1 @@
+"""Benchmarks: each prints its figure, the floor beside it, and the ratio: `make bench`."""

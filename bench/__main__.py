@@ -1,0 +1,18 @@
+"""`python -m bench [NAME …]`: run the benchmarks of that name, or all, one after the other."""
+
+import importlib
+import pkgutil
+import sys
+
+import bench
+
+
+def main() -> None:
+    """Each module in `bench/` with a `main` is a benchmark."""
+    for name in sys.argv[1:] or sorted(module.name for module in pkgutil.iter_modules(bench.__path__)):
+        if name != "__main__":
+            print(f"\n{name}", flush=True)
+            importlib.import_module(f"bench.{name}").main()
+
+
+main()
