@@ -7,15 +7,24 @@ queue, the tables, the page) is a fold of that log.
   __main__      the command line: reads settings once
   app           composition root: makes every part, starts every task; nesting is shutdown order
   settings      what a person may choose, and the folders of a home
-  prompts       what a prompt file may hold; `parse` answers a Prompt or its faults          PURE
+  prompts       one job as a person writes it; `parse` answers a Prompt or its faults        PURE
+  sheets        what a prompt file may be: a job, several, or one on each line               PURE
+  schema        the JSON Schema of prompt files, made from the same types                    PURE
   faults        what is wrong with a JSON text, in words and places                          PURE
   samplers      the samplers and schedulers that a prompt may name, and their pairings       PURE
+  misfits       what keeps a value from being of a type, part by part                        PURE
+  words         a type as a person would say it                                              PURE
   locate        where things stand in a JSON text                                            PURE
   inbox         files dropped in a folder → jobs; the task
-  drops         one dropped file at a time: look, claim, file away
+  arrivals      what lies in the inbox: ready in which order, or waiting, and why
+  drops         one drop at a time: claim it, file it away
+  watch         a folder's changes, as long as they can be had
+  leases        whether anyone has a file open for writing
+  mounts        what a folder lies on: can it be watched, can files be moved from it
   files         whole files or none, fsynced where it matters
+  finals        finished pictures: deleted on purpose, or found gone
   pictures      the names of pictures, their deletion, recent previews in memory
-  web           the HTTP routes
+  web           the HTTP routes; answers: what they answer with; upkeep: those of the history
   sse           the log as server-sent events: one cursor per client
   guards        who may talk to the daemon
   server        uvicorn, living and ending inside a block
@@ -23,16 +32,23 @@ queue, the tables, the page) is a fold of that log.
   client        the commands' way to it
   console       what a person sees in the terminal
   samples       sample prompts for a first look
+  moments       event numbers, dates and ages as people type them                            PURE
 
   events/       types: the vocabulary (PURE) · codec: rows and the hash chain (PURE) · versions: how
                 older layouts become today's (PURE) ·
                 log: one writer, group commit, followers · store: the rows on disk, in
                 database (DuckDB), journal (the same rows since the last seal) and
-                segments (Parquet) · opening: compares the three and mends
+                segments (Parquet) · sums: their checksums · opening: compares the three and mends
   projections/  frames, jobs, claims, throughput: the folds · laws: what may follow what · state: what is
                 open, with drafts · decisions: requests → events · rows: structs as rows (all PURE) ·
                 tables: the derived DuckDB tables · rebuilding: they are made again, and compared ·
                 restoring: memory from the tables
+  history/      asking the past: views of it as SQL (PURE) · reading and query: SQL in the asker's own
+                process, over the segments and fresh copies · selection: which events (PURE) ·
+                following, replay, export · audit, with its checks and findings · asking and alone: with
+                a daemon or without
+  commands/     one module per command: sql, log, replay, verify, export, rebuild, prune; and what they share:
+                options, progress, rows
   gpu/          in the daemon: plan (which frame next, PURE) · wire (the messages, PURE) ·
                 process (a child and its pipes) · device (one task per device) ·
                 making (one frame's making) · stored (frames' states on disk) ·

@@ -3,25 +3,13 @@
 import logging
 import os
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated
 
-import anyio
-import duckdb
-import msgspec
 import typer
-from rich.console import Console
-from rich.logging import RichHandler
-from rich.table import Table
 
-from daemon import app, samples
-from daemon.events.codec import UnknownEvent
-from daemon.events.log import LogFailed
-from daemon.events.opening import HistoryDamaged, HomeInUse
-from daemon.gpu.device import NoDevice
-from daemon.samplers import ALL, SAMPLERS, SCHEDULERS
-from daemon.settings import DEMO, Home, Settings
+from daemon.commands import export, log, prune, rebuild, replay, samplers, sql, verify
+from daemon.commands.options import DEFAULT_HOME, HomeOption, home_at, one_line
+from daemon.settings import DEMO, Settings
 
 cli = typer.Typer(
     name="safelight",
@@ -29,11 +17,7 @@ cli = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-console = Console(highlight=False)
 
-HomeOption = Annotated[
-    Path, typer.Option(help="The folder of everything that is yours.", envvar="SAFELIGHT_HOME")
-]
 HostOption = Annotated[str, typer.Option(help="Address to listen on; any but loopback needs a token.")]
 PortOption = Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda:0 …")]
@@ -44,7 +28,6 @@ StoreOption = Annotated[
     ),
 ]
 IdleOption = Annotated[bool, typer.Option("--until-idle", help="End when there is nothing left to do.")]
-DEFAULT_HOME = Path("~/safelight")
 
 
 @cli.command()
@@ -62,7 +45,7 @@ def up(
     """Run the daemon."""
     _run(
         Settings(
-            home=_home(home),
+            home=home_at(home),
             host=host,
             port=port,
             model=model,
@@ -82,49 +65,37 @@ def demo(
     until_idle: IdleOption = False,
 ) -> None:
     """Run the daemon on the built-in model with a few sample prompts."""
-    settings = Settings(home=_home(home), host=host, port=port, device=device, until_idle=until_idle)
+    settings = Settings(home=home_at(home), host=host, port=port, device=device, until_idle=until_idle)
+    from daemon import samples
+
     samples.drop(settings.home)
     _run(settings)
 
 
-@cli.command()
-def samplers(
-    as_json: Annotated[bool, typer.Option("--json", help="One array of objects, for programs.")] = False,
-) -> None:
-    """List the samplers, and the schedulers that each goes with."""
-    if as_json:
-        typer.echo(msgspec.json.encode(list(SAMPLERS.values())))
-        return
-    table = Table(box=None, pad_edge=False)
-    for heading in ("sampler", "A1111", "schedulers", ""):
-        table.add_column(heading, overflow="fold")
-    for it in SAMPLERS.values():
-        every = "all" if it.schedulers == ALL else ", ".join(it.schedulers)
-        table.add_row(it.name, it.label, every, it.note)
-    console.print(table)
-    console.print(f"\nAll schedulers: {', '.join(SCHEDULERS)}")
+@cli.command(name="schema")
+def print_schema() -> None:
+    """Print the JSON Schema of prompt files."""
+    from daemon import schema
 
-
-def _home(path: Path) -> Home:
-    return Home(path.expanduser().absolute())
+    typer.echo(schema.text(), nl=False)
 
 
 def _run(settings: Settings) -> None:
+    import anyio
+
+    from daemon import app
+
     _start_logging()
-    log = logging.getLogger("safelight")
-    failed = False
-    try:
-        anyio.run(app.run, settings, log.info)
-    except* (HistoryDamaged, HomeInUse, LogFailed, NoDevice, UnknownEvent, OSError, duckdb.Error) as errors:
-        reasons = dict.fromkeys(" ".join(str(error).split()) for error in _leaves(errors))
-        typer.echo(f"safelight: {'; '.join(reasons)}", err=True)
-        failed = True
-    if failed:
-        raise typer.Exit(1)
+    with one_line():
+        anyio.run(app.run, settings, logging.getLogger("safelight").info)
 
 
 def _start_logging() -> None:
     """Colours and clock for a person at a terminal; plain whole lines for a file or a pipe."""
+    from rich.console import Console
+    from rich.logging import RichHandler
+
+    console = Console(highlight=False)
     pretty = RichHandler(console=console, show_path=False, show_level=False, omit_repeated_times=False)
     handler = pretty if console.is_terminal else logging.StreamHandler(sys.stdout)
     logging.basicConfig(
@@ -134,13 +105,14 @@ def _start_logging() -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
-def _leaves(group: BaseExceptionGroup[Exception]) -> Iterator[BaseException]:
-    """The errors themselves, out of the groups that task groups wrap them in."""
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error
+cli.command()(samplers.samplers)
+cli.command(help=sql.HELP)(sql.sql)
+cli.command(help=log.HELP)(log.log)
+cli.command(help=export.HELP)(export.export)
+cli.command(help=replay.HELP)(replay.replay)
+cli.command(help=verify.HELP)(verify.verify)
+cli.command(help=rebuild.HELP)(rebuild.rebuild)
+cli.command(help=prune.HELP)(prune.prune)
 
 
 def main() -> None:

@@ -11,16 +11,18 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Literal
 
 import anyio
 
-from daemon import pictures
+from daemon import finals, pictures, schema
 from daemon.address import Address, announced
 from daemon.console import narrate
-from daemon.drops import claimed
+from daemon.drops import prepare
 from daemon.events.log import Log, opened
 from daemon.events.types import DaemonStarted, DaemonStopped
+from daemon.files import write_whole
 from daemon.gpu import plan
 from daemon.gpu.device import Device
 from daemon.gpu.recovery import recover
@@ -50,21 +52,22 @@ async def run(settings: Settings, say: Callable[[str], None]) -> None:
         async with stopped_by_signal() as stop, opened(home.history, State(), restoring) as log:
             started = await log.append(_started(settings))
             await recover(log, home, started.seq)
-            await _serve(settings, log, listener, stop, say)
+            await _serve(settings, log, listener, started.seq, stop, say)
 
 
 async def _serve(
     settings: Settings,
     log: Log[State],
     listener: socket.socket,
+    started: int,
     stop: anyio.Event,
     say: Callable[[str], None],
 ) -> None:
     recent = pictures.Recent()
     token = None if settings.host in LOOPBACK else secrets.token_urlsafe(16)
     device = Device(settings, log, recent)
-    web = Web(log, settings, recent, lambda: [device.name])
     inbox = Inbox(settings.home, log, settings.model)
+    web = Web(log, settings, recent, lambda: [device.name], lambda: inbox.outlook)
     port: int = listener.getsockname()[1]
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
     address = Address(url=_url(host, port), token=token, pid=os.getpid(), epoch=log.epoch)
@@ -74,6 +77,7 @@ async def _serve(
         anyio.create_task_group() as tasks,
     ):
         tasks.start_soon(narrate, log, say)
+        tasks.start_soon(finals.look_over, log, settings.home, started)
         with announced(settings.home, address):
             say(f"watch at {_url(settings.host, port)}/" + ("" if token is None else f"?token={token}"))
             say(f"drop prompts into {settings.home.inbox}")
@@ -137,9 +141,19 @@ async def _until_idle(log: Log[State], inbox: Inbox) -> None:
 
 
 def _prepare(home: Home) -> None:
-    folders = (home.inbox, claimed(home), home.done, home.rejected, home.frames, home.checkpoints)
-    for folder in folders:
+    for folder in (home.frames, home.checkpoints):
         folder.mkdir(parents=True, exist_ok=True)
+    prepare(home)
+    _offer_schema(home.root / "prompt.schema.json")
+
+
+def _offer_schema(path: Path) -> None:
+    """Have the schema of prompt files where editors find it; a full disk is no reason not to start."""
+    try:
+        if not path.is_file() or path.read_bytes() != schema.text():
+            write_whole(path, schema.text(), durable=False)
+    except OSError as error:
+        logger.warning("%s could not be written: %s", path, error)
 
 
 def _find_model(settings: Settings) -> None:

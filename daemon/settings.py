@@ -58,6 +58,11 @@ class Home(msgspec.Struct, frozen=True):
         return self.root / "history.duckdb"
 
     @property
+    def segments(self) -> Path:
+        """The sealed part of the log, and copies of the rest, for anyone to read."""
+        return self.root / "history"
+
+    @property
     def address(self) -> Path:
         """Where the running daemon is to be reached, for the commands."""
         return self.root / "daemon.json"

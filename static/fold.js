@@ -31,7 +31,7 @@
  * @property {number} device_deaths  devices that died while making it
  * @property {string | null} generator
  * @property {string | null} device
- * @property {string | null} path  of the final picture once it is written
+ * @property {string | null} path  of the final picture, until it is deleted or missed
  * @property {string | null} preview  of the preview file, while there is one
  * @property {string | null} error
  * @property {string} queued_at
@@ -137,6 +137,8 @@ const CHANGES = new Map(
       status: "done", path, step: frame.steps, finished_at: ts, error: null,
     })],
     ["PreviewDeleted", () => ({ preview: null })],
+    ["FinalDeleted", () => ({ path: null })],
+    ["FileMissing", () => ({ path: null })],
     // A Stop that lost the race against the end is in the log, but the end stands.
     ["CancelRequested", (frame) => (hasEnded(frame) ? {} : { status: "stopping" })],
     ["FrameCancelled", (_, { step, path = null }, ts) => ({ status: "cancelled", step, path, finished_at: ts })],

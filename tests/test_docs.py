@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from daemon.prompts import Prompt, parse
+from daemon.history import reading
 from daemon.settings import Home
-from tests.daemons import query
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -37,14 +36,6 @@ def test_the_map_names_every_module() -> None:
     assert [name for name in sorted(modules) if not re.search(rf"\b{name}\b", described)] == []
 
 
-def test_the_readmes_prompts_are_prompts() -> None:
-    """Every JSON example is accepted as it stands."""
-    examples = blocks("json") + re.findall(r"echo '(.*?)'", README)
-    assert len(examples) >= 2
-    for example in examples:
-        assert isinstance(parse(example.encode(), "demo"), Prompt), example
-
-
 @pytest.mark.parametrize("target", re.findall(r"^make (\w+)$", README, re.MULTILINE))
 def test_the_readmes_make_targets_are_there(target: str) -> None:
     """make itself says what it would do for each."""
@@ -65,4 +56,5 @@ def test_the_readmes_first_drop_becomes_a_picture_and_its_query_runs(home: Home,
     assert (home.done / "circle.json").exists()
     assert len(list(home.frames.glob("task_1_*.png"))) == 1
     (sql,) = blocks("sql")
-    assert [step for _, step, _, _ in query(home, sql)][-1] == 40
+    with reading.opened(home) as history:
+        assert [step for _, step, _, _ in history.connection.execute(sql).fetchall()][-1] == 40

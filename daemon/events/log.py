@@ -130,6 +130,8 @@ class Log(Generic[S]):
         self._wanted = anyio.Event()
         self._bell = anyio.Event()
         self._closed: LogFailed | None = None
+        self.flushing = anyio.Lock()
+        """Held while the tables are brought up to the state: one flush must not settle another's rows."""
         if memory is not None:
             memory.restore(store.connection, state)
         self._fold()
@@ -152,18 +154,32 @@ class Log(Generic[S]):
         `Refused` if an event cannot follow from the state, `LogFailed` if the machine failed, and whatever
         `decision` raises.
         """
+        (outcome,) = await self._handed_in([_Pending(decision, cause, needs)])
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    async def decide_each(
+        self, decisions: Iterable[tuple[Callable[[S], Sequence[Event]], Sequence[Key]]]
+    ) -> list[list[Recorded] | Exception]:
+        """Record what each decision, given with its needs, answers, all in one commit; returns once it is
+        durable.
+
+        They are as many callers': each is recorded or fails by itself, and what `decide` would raise for
+        it stands in its place.
+        """
+        return await self._handed_in([_Pending(decision, None, needs) for decision, needs in decisions])
+
+    async def _handed_in(self, pending: "list[_Pending[S]]") -> list[list[Recorded] | Exception]:
         if self._closed is not None:
             raise self._closed
-        pending = _Pending(decision, cause, needs)
         round_ = self._round
-        round_.pending.append(pending)
+        round_.pending += pending
         self._wanted.set()
         # A caller that is being cancelled still learns whether it happened, and may not leave half a step.
         with anyio.CancelScope(shield=True):
             await round_.answered.wait()
-        if isinstance(pending.outcome, Exception):
-            raise pending.outcome
-        return pending.outcome
+        return [each.outcome for each in pending]
 
     async def run(self) -> None:
         """The writer. Ends by being cancelled, never in the middle of a commit, or by a failure of its own.
@@ -200,8 +216,7 @@ class Log(Generic[S]):
 
     async def _seal(self) -> None:
         upto = self.position
-        async with self.cursor() as cursor:
-            await to_thread.run_sync(self._store.seal, cursor, upto)
+        await self.aside(partial(self._store.seal, upto=upto))
         await self._in_thread(self._store.checkpoint)
 
     async def changed(self, after: int) -> int:
@@ -234,6 +249,11 @@ class Log(Generic[S]):
             yield cursor
         finally:
             cursor.close()
+
+    async def aside(self, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+        """Run `work` on such a connection, in a thread of its own: appends go on meanwhile."""
+        async with self.cursor() as cursor:
+            return await to_thread.run_sync(work, cursor)
 
     async def recorded(self, seq: int) -> Recorded:
         """One event. Raises `LookupError` if there is none of that number."""

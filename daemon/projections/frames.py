@@ -11,6 +11,8 @@ from msgspec.structs import replace
 
 from daemon.events.types import (
     CancelRequested,
+    FileMissing,
+    FinalDeleted,
     FinalWritten,
     FrameCancelled,
     FrameCreated,
@@ -54,7 +56,8 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     generator: str | None = None
     device: str | None = None
     path: str | None = None
-    """Of the final picture once it is written; for a cancelled frame, of the partial one if it was kept."""
+    """Of the final picture, from its writing until it is deleted or missed; for a cancelled frame, of the
+    partial one if it was kept."""
     preview: str | None = None
     """Of the preview file, from FrameCreated to PreviewDeleted."""
     error: str | None = None
@@ -69,6 +72,8 @@ FrameEvent = (
     | PreviewWritten
     | FinalWritten
     | PreviewDeleted
+    | FinalDeleted
+    | FileMissing
     | CancelRequested
     | FrameCancelled
     | FrameFailed
@@ -124,6 +129,8 @@ def _changes(frame: Frame, event: FrameEvent, ts: datetime) -> dict[str, Any]:
             return {"status": "done", "finished_at": ts, **end}
         case PreviewDeleted():
             return {"preview": None}
+        case FinalDeleted() | FileMissing():
+            return {"path": None}
         case CancelRequested():
             return {} if frame.status in ENDED else {"status": "stopping"}
         case FrameCancelled():
@@ -159,6 +166,7 @@ WITH begun AS (
         max(seq) FILTER (type = 'FrameCancelled') AS cancelled,
         max(seq) FILTER (type = 'FrameFailed') AS failed,
         max(seq) FILTER (type = 'PreviewDeleted') AS deleted,
+        max(seq) FILTER (type IN ('FinalDeleted', 'FileMissing')) AS gone,
         max(seq) FILTER (type IN ('FrameCreated', 'FrameResumed', 'FrameInterrupted', 'CancelRequested',
             'FinalWritten', 'FrameCancelled', 'FrameFailed')) AS turned
     FROM scope WHERE frame IS NOT NULL GROUP BY frame
@@ -190,7 +198,8 @@ SELECT id, begun.job AS job_id, place AS "index",
         WHEN resumed THEN (resume.data->>'attempt')::BIGINT ELSE 1 END AS attempt,
     coalesce(deaths, 0) AS device_deaths,
     creation.data->>'generator' AS generator, taking.data->>'device' AS device,
-    coalesce(final.data->>'path', cancel.data->>'path') AS path,
+    CASE WHEN gone IS NULL OR written > gone
+        THEN coalesce(final.data->>'path', cancel.data->>'path') END AS path,
     CASE WHEN deleted IS NULL OR taken_up > deleted THEN taking.data->>'path' END AS preview,
     CASE WHEN written IS NULL OR failed > written THEN failure.data->>'message' END AS error,
     begun.ts AS queued_at, creation.ts AS created_at, coalesce(newest.ts, begun.ts) AS updated_at,
