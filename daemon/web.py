@@ -98,8 +98,14 @@ class Web:
                 "frames": [state.frames[number] for number in shown],
                 "older": state.next_frame - 1 - len(shown),
                 "paces": [
-                    {"model": model, "width": width, "height": height, **msgspec.structs.asdict(pace)}
-                    for (model, width, height), pace in state.paces.items()
+                    {
+                        "model": model,
+                        "width": width,
+                        "height": height,
+                        "sampler": sampler,
+                        **msgspec.structs.asdict(pace),
+                    }
+                    for (model, width, height, sampler), pace in state.paces.items()
                 ],
             }
         )
