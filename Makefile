@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 DEMO_HOME ?= safelight-home
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run install test lint format clean
+.PHONY: run install test lint torture fuzz bench format clean
 
 run: install  ## the daemon on the built-in model, with sample prompts
 	$(BIN)/safelight demo --home $(DEMO_HOME)
@@ -22,6 +22,15 @@ lint: $(VENV)/.installed-for-tests
 	$(BIN)/mypy
 	$(BIN)/mypy --config-file tools/mypy.ini tools tests/tools
 	$(BIN)/lint-imports
+
+torture: $(VENV)/.installed-for-tests  ## 500 kill -9s while 10,500 files are dropped; some minutes
+	$(BIN)/python -m tests.torture
+
+fuzz: $(VENV)/.installed-for-tests  ## a million mutated prompt files; some minutes
+	$(BIN)/python -m tests.fuzz
+
+bench: $(VENV)/.installed-for-bench  ## every benchmark, one after the other
+	$(BIN)/python -m bench
 
 format: $(VENV)/.installed-for-tests
 	$(BIN)/ruff check --fix
@@ -41,4 +50,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.installed-for-tests: $(VENV)/.installed
 	$(PIP) --editable '.[test]'
+	@touch $@
+
+$(VENV)/.installed-for-bench: $(VENV)/.installed-for-tests
+	$(PIP) --editable '.[bench]'
 	@touch $@

@@ -7,11 +7,19 @@ queue, the tables, the page) is a fold of that log.
   __main__      the command line: reads settings once
   app           composition root: makes every part, starts every task; nesting is shutdown order
   settings      what a person may choose, and the folders of a home
-  prompts       what a prompt file may hold; `parse` answers a Prompt or its faults          PURE
+  prompts       one job as a person writes it; `parse` answers a Prompt or its faults        PURE
+  sheets        what a prompt file may be: a job, several, or one on each line               PURE
+  schema        the JSON Schema of prompt files, made from the same types                    PURE
   faults        what is wrong with a JSON text, in words and places                          PURE
+  misfits       what keeps a value from being of a type, part by part                        PURE
+  words         a type as a person would say it                                              PURE
   locate        where things stand in a JSON text                                            PURE
   inbox         files dropped in a folder → jobs; the task
-  drops         one dropped file at a time: look, claim, file away
+  arrivals      what lies in the inbox: ready in which order, or waiting, and why
+  drops         one drop at a time: claim it, file it away
+  watch         a folder's changes, as long as they can be had
+  leases        whether anyone has a file open for writing
+  mounts        what a folder lies on: can it be watched, can files be moved from it
   files         whole files or none, fsynced where it matters
   finals        finished pictures: deleted on purpose, or found gone
   pictures      the names of pictures, their deletion, recent previews in memory

@@ -57,6 +57,14 @@ def demo(
     _run(settings)
 
 
+@cli.command(name="schema")
+def print_schema() -> None:
+    """Print the JSON Schema of prompt files."""
+    from daemon import schema
+
+    typer.echo(schema.text(), nl=False)
+
+
 def _run(settings: Settings) -> None:
     import anyio
 

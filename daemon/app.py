@@ -11,16 +11,18 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Literal
 
 import anyio
 
-from daemon import finals, pictures
+from daemon import finals, pictures, schema
 from daemon.address import Address, announced
 from daemon.console import narrate
-from daemon.drops import claimed
+from daemon.drops import prepare
 from daemon.events.log import Log, opened
 from daemon.events.types import DaemonStarted, DaemonStopped
+from daemon.files import write_whole
 from daemon.gpu import plan
 from daemon.gpu.device import Device
 from daemon.gpu.recovery import recover
@@ -62,8 +64,8 @@ async def _serve(
     recent = pictures.Recent()
     token = None if settings.host in LOOPBACK else secrets.token_urlsafe(16)
     device = Device(settings.device, settings.home, log, recent)
-    web = Web(log, settings, recent, lambda: [device.name])
     inbox = Inbox(settings.home, log, settings.model)
+    web = Web(log, settings, recent, lambda: [device.name], lambda: inbox.outlook)
     port: int = listener.getsockname()[1]
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
     address = Address(url=_url(host, port), token=token, pid=os.getpid(), epoch=log.epoch)
@@ -137,9 +139,19 @@ async def _until_idle(log: Log[State], inbox: Inbox) -> None:
 
 
 def _prepare(home: Home) -> None:
-    folders = (home.inbox, claimed(home), home.done, home.rejected, home.frames, home.checkpoints)
-    for folder in folders:
+    for folder in (home.frames, home.checkpoints):
         folder.mkdir(parents=True, exist_ok=True)
+    prepare(home)
+    _offer_schema(home.root / "prompt.schema.json")
+
+
+def _offer_schema(path: Path) -> None:
+    """Have the schema of prompt files where editors find it; a full disk is no reason not to start."""
+    try:
+        if not path.is_file() or path.read_bytes() != schema.text():
+            write_whole(path, schema.text(), durable=False)
+    except OSError as error:
+        logger.warning("%s could not be written: %s", path, error)
 
 
 def _started(settings: Settings) -> DaemonStarted:

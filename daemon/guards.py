@@ -29,6 +29,10 @@ _POLICY = "; ".join(
         "frame-ancestors 'none'",
     ]
 )
+LINES = frozenset({"application/jsonl", "application/x-ndjson"})
+"""What a job on each line is sent as."""
+_BODIES = LINES | {"application/json"}
+"""No page may send these to another origin unasked, as it may send forms and plain text."""
 _SAFE_SITES = frozenset({"same-origin", "none"})
 
 
@@ -60,7 +64,7 @@ class Guard:
             return PlainTextResponse("Requests from other pages are refused.\n", 403)
         if headers.get("origin", f"http://{hosts[0]}") != f"http://{hosts[0]}":
             return PlainTextResponse("Requests from other origins are refused.\n", 403)
-        if scope["method"] == "POST" and headers.get("content-type", "").split(";")[0] != "application/json":
+        if scope["method"] == "POST" and media_type(headers) not in _BODIES:
             return PlainTextResponse("Send JSON as application/json.\n", 415)
         return None if self._token is None else self._challenge(scope, headers, self._token)
 
@@ -75,6 +79,11 @@ class Guard:
         if _same(bearer, token) or _same(_cookie(headers), token):
             return None
         return PlainTextResponse("Open the address with the token that was printed at the start.\n", 401)
+
+
+def media_type(headers: Headers) -> str:
+    """What a request's body says it is, without parameters."""
+    return headers.get("content-type", "").split(";")[0].strip().lower()
 
 
 def _same(given: str, token: str) -> bool:

@@ -1,31 +1,43 @@
 """Files dropped in a folder → jobs. A scan of the folder is the truth; watchfiles only wakes it.
 
 Taking a file is: rename into `.claimed/`, commit, move to `done/` or `rejected/`. What a crash leaves in
-`.claimed/` is finished at the next start under the same claim, so a drop is taken exactly once.
+`.claimed/` is finished at the next start under the same claim, so a drop is taken exactly once. What one
+file does stays with that file: it waits, with the reason beside its name, and the others go on.
 """
 
 import logging
 import secrets
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
 import anyio
 from anyio import to_thread
 from anyio.abc import TaskStatus
-from watchfiles import awatch
 
-from daemon.drops import Drop, claim_ready, claimed, finish, left_claimed
-from daemon.events.log import Log, LogFailed
+from daemon import watch
+from daemon.arrivals import Arrival, Arrivals, Outlook, Overview, Waiting, shown
+from daemon.drops import Drop, claim_all, finish_all, left_claimed, prepare
+from daemon.events.log import Key, Log, LogFailed
+from daemon.events.types import Event
 from daemon.projections import decisions
 from daemon.projections.state import State
-from daemon.prompts import Prompt
 from daemon.settings import Home
+from daemon.sheets import Sheet
 
 EVERY = 1.0
 """Seconds between scans when nothing wakes one."""
+CAP = 10_000
+"""Queued jobs at which claiming pauses: the rest waits better as files than in memory."""
 _AT_ONCE = 256
 """Files to a commit."""
-_WATCH_STEP_MS = 10
+_SOON = 0.02
+"""Seconds to the next scan after a file changed under our hands."""
+_REST = 4
+"""Times as long as a scan of many files took, nothing wakes the next: it may cost a fifth of a core."""
+_MANY = 0.005
+"""Seconds; a scan that took less needs no rest."""
 
 logger = logging.getLogger(__name__)
 
@@ -33,124 +45,172 @@ logger = logging.getLogger(__name__)
 class Inbox:
     """The watched folder. `run` is its task."""
 
-    def __init__(self, home: Home, log: Log[State], model: str) -> None:
+    def __init__(self, home: Home, log: Log[State], model: str, cap: int = CAP) -> None:
         """`model` is the checkpoint of prompts that name none."""
-        self.waiting = 0
-        """Files that the last scan saw and left where they are."""
+        self.outlook = Outlook()
+        """What the last scan left where it is."""
         self._home = home
         self._log = log
         self._model = model
+        self._cap = cap
+        self._arrivals = Arrivals(home.inbox, model)
         self._unrecorded: list[Drop] = []
         """Claimed drops that the log could not take (a full disk): each scan tries again."""
+        self._unfiled: list[Drop] = []
+        """Recorded drops that could not leave `.claimed/`: each scan tries again."""
+        self._trouble = ""
+        """Why either is so, in the machine's words."""
+        self._said: set[str] = set()
         self._wake = anyio.Event()
         self._scanned = anyio.Event()
 
     def __repr__(self) -> str:
-        return f"<Inbox {self._home.inbox}, {self.waiting} waiting>"
+        return f"<Inbox {self._home.inbox}, {len(self.outlook.waiting)} waiting>"
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
         """Take files until cancelled; started once what an earlier run left claimed is dealt with."""
         left = await to_thread.run_sync(left_claimed, self._home, self._model)
-        await self._log.recall([("claims", drop.source.claim) for drop in left])
-        known = self._log.state.claims.keys() & {drop.source.claim for drop in left}
-        await self._take([drop for drop in left if drop.source.claim not in known])
-        await self._file_away([drop for drop in left if drop.source.claim in known])
+        await self._log.recall([key for drop in left for key in needs(drop)])
+        settled = [drop for drop in left if self._settled(drop)]
+        await self._take([drop for drop in left if drop not in settled])
+        await self._file_away(settled)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._watch)
+            tasks.start_soon(watch.run, self._home.inbox, self._rouse)
             task_status.started()
             while True:
                 self._wake = anyio.Event()
-                await self._scan()
-                with anyio.move_on_after(EVERY):
+                rest, pause = await self._scan()
+                await anyio.sleep(rest)
+                with anyio.move_on_after(pause):
                     await self._wake.wait()
 
     @property
     def idle(self) -> bool:
         """The last scan left nothing that is still to be taken."""
-        return self.waiting == 0 and not self._unrecorded
+        return not self.outlook.waiting
 
     async def scanned(self) -> None:
         """Wait for a scan that begins after this call to end."""
         await self._scanned.wait()
         await self._scanned.wait()
 
-    async def _scan(self) -> None:
-        unrecorded, self._unrecorded = self._unrecorded, []
-        await self._take(unrecorded)
-        more = True
-        while more:
-            try:
-                drops, self.waiting = await to_thread.run_sync(claim_ready, self._home, self._model, _AT_ONCE)
-            except OSError as error:
-                await to_thread.run_sync(self._mend, error)
-                break
-            await self._take(drops)
-            more = len(drops) == _AT_ONCE
-        self._scanned.set()
-        self._scanned = anyio.Event()
+    def _rouse(self) -> None:
+        self._wake.set()
+
+    def _settled(self, drop: Drop) -> bool:
+        """The log knows what became of the whole drop."""
+        job = self._log.state.job_of(drop.source.claim)
+        return job is not None and (job > 0 or not isinstance(drop.verdict, Sheet))
+
+    async def _scan(self) -> tuple[float, float]:
+        """Take what is ready; answers the seconds to rest, and those to wait then if nothing wakes us."""
+        await self._retry()
+        begun = time.monotonic()
+        try:
+            overview = await to_thread.run_sync(self._arrivals.look_over, begun)
+        except OSError as error:
+            overview = Overview(waiting=[Waiting("inbox", f"cannot be read: {error.strerror}", trouble=True)])
+            await to_thread.run_sync(self._mend, error)
+        took = time.monotonic() - begun
+        left = await self._take_ready(overview.ready)
+        self._show(overview, left)
+        changed = any(arrival.unread for arrival in overview.ready)
+        pause = min(EVERY, overview.again or EVERY, _SOON if changed else EVERY)
+        return (took * _REST if took > _MANY else 0.0), pause
 
     def _mend(self, error: OSError) -> None:
         """Make a folder again that was removed; anything else wrong with it is for a person to put right."""
-        logger.warning("the inbox cannot be read, it is tried again: %s", error)
         if isinstance(error, FileNotFoundError):
+            logger.warning("%s was gone and is made again", self._home.inbox)
             with suppress(OSError):
-                claimed(self._home).mkdir(parents=True, exist_ok=True)
+                prepare(self._home)
 
-    async def _take(self, drops: list[Drop]) -> None:
+    async def _take_ready(self, ready: Sequence[Arrival]) -> list[Waiting]:
+        """Claim and record what the queue has room for; answers what had to be left, and why."""
+        room = self._cap - decisions.queued(self._log.state) if ready else 0
+        taken = _within(ready, room)
+        full = f"the queue is full: {self._cap} jobs wait"
+        left = [Waiting(shown(arrival.name), full) for arrival in ready[taken:]]
+        turn = anyio.Lock()
+        async with anyio.create_task_group() as tasks:
+            for at in range(0, taken, _AT_ONCE):
+                if self._unrecorded:  # no more of them while the log cannot take these
+                    left += [Waiting(shown(arrival.name), self._trouble, True) for arrival in ready[at:taken]]
+                    break
+                batch = ready[at : min(at + _AT_ONCE, taken)]
+                drops, refused = await to_thread.run_sync(claim_all, batch, self._home, self._model)
+                left += refused
+                # One batch is recorded and filed away while the next one is claimed.
+                async with turn:
+                    pass
+                tasks.start_soon(self._take_in_turn, drops, turn)
+        return left
+
+    async def _take_in_turn(self, drops: Sequence[Drop], turn: anyio.Lock) -> None:
+        async with turn:
+            await self._take(drops)
+
+    async def _take(self, drops: Sequence[Drop]) -> None:
         """Record every drop's fate (one commit serves them all), then file them away."""
-        async with anyio.create_task_group() as tasks:
-            for drop in drops:
-                tasks.start_soon(self._record, drop)
-        await self._file_away([drop for drop in drops if drop not in self._unrecorded])
+        outcomes = await self._log.decide_each((decision(drop), needs(drop)) for drop in drops)
+        recorded = []
+        for drop, outcome in zip(drops, outcomes, strict=True):
+            if isinstance(outcome, LogFailed):
+                self._trouble = str(outcome)
+                self._unrecorded.append(drop)
+            elif isinstance(outcome, Exception):
+                raise outcome
+            else:
+                recorded.append(drop)
+        await self._file_away(recorded)
 
-    async def _record(self, drop: Drop) -> None:
-        try:
-            await self._decide(drop)
-        except LogFailed as failure:
-            logger.warning("%s waits, claimed, and is tried again: %s", drop.source.name, failure)
-            self._unrecorded.append(drop)
+    async def _file_away(self, drops: Sequence[Drop]) -> None:
+        if drops:
+            unfiled, trouble = await to_thread.run_sync(finish_all, drops, self._home)
+            self._unfiled += unfiled
+            self._trouble = trouble or self._trouble
 
-    async def _decide(self, drop: Drop) -> None:
-        needs = [("claims", drop.source.claim)]
-        if isinstance(drop.verdict, Prompt):
-            seed = secrets.randbelow(2**32)
-            decision = partial(decisions.accept, prompt=drop.verdict, source=drop.source, drawn_seed=seed)
-            await self._log.decide(decision, needs=needs)
-        else:
-            decision = partial(decisions.reject, faults=drop.verdict, source=drop.source)
-            await self._log.decide(decision, needs=needs)
+    async def _retry(self) -> None:
+        """Try again what the machine would not do at an earlier scan."""
+        unrecorded, self._unrecorded = self._unrecorded, []
+        unfiled, self._unfiled = self._unfiled, []
+        await self._take(unrecorded)
+        await self._file_away(unfiled)
 
-    async def _file_away(self, drops: list[Drop]) -> None:
-        for drop in drops:
-            try:
-                await to_thread.run_sync(finish, drop, self._home)
-            except OSError as error:
-                logger.warning("%s stays claimed until the next start: %s", drop.source.name, error)
-
-    async def _watch(self) -> None:
-        """Wake the scan when the folder changes. Without it the scan goes on, once a second."""
-        stop = anyio.Event()
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_set_when_cancelled, stop)
-            while True:
-                try:
-                    changes = awatch(
-                        self._home.inbox,
-                        recursive=False,
-                        step=_WATCH_STEP_MS,
-                        stop_event=stop,
-                        watch_filter=None,
-                    )
-                    async for _ in changes:
-                        self._wake.set()
-                except Exception as error:  # noqa: BLE001  # whatever ends the watcher, the scan goes on
-                    logger.warning("watching the inbox failed, it is looked at once a second: %s", error)
-                await anyio.sleep(EVERY)
+    def _show(self, overview: Overview, left: Sequence[Waiting]) -> None:
+        """Publish what still waits and why. What the machine will not do is said once in the log, too."""
+        stuck = [
+            Waiting(drop.source.name, self._trouble, trouble=True)
+            for drop in [*self._unrecorded, *self._unfiled]
+        ]
+        self.outlook = Outlook(waiting=[*overview.waiting, *left, *stuck], ignored=overview.ignored)
+        troubles = {each.why: each.name for each in reversed(self.outlook.waiting) if each.trouble}
+        for why in troubles.keys() - self._said:
+            logger.warning("%s waits and is tried again: %s", troubles[why], why)
+        self._said = set(troubles)
+        self._scanned.set()
+        self._scanned = anyio.Event()
 
 
-async def _set_when_cancelled(stop: anyio.Event) -> None:
-    # awatch sits in a thread and notices its own cancellation late, but this event at once.
-    try:
-        await anyio.sleep_forever()
-    finally:
-        stop.set()
+def needs(drop: Drop) -> list[Key]:
+    """What the decision on a drop looks at."""
+    jobs = len(drop.verdict.prompts) if isinstance(drop.verdict, Sheet) else 1
+    return decisions.claim_keys(drop.source.claim, jobs)
+
+
+def decision(drop: Drop) -> Callable[[State], Sequence[Event]]:
+    """What is to be recorded of a drop."""
+    if not isinstance(drop.verdict, Sheet):
+        return partial(decisions.reject, faults=drop.verdict, source=drop.source)
+    prompts = drop.verdict.prompts
+    seeds = [secrets.randbelow(2**32) for _ in prompts]
+    return partial(decisions.accept, prompts=prompts, source=drop.source, drawn_seeds=seeds)
+
+
+def _within(ready: Sequence[Arrival], room: int) -> int:
+    """How many of the first ones the queue has room for; what is rejected needs none."""
+    for number, arrival in enumerate(ready):
+        if arrival.jobs and room <= 0:
+            return number
+        room -= arrival.jobs
+    return len(ready)

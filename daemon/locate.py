@@ -11,7 +11,13 @@ from collections.abc import Iterator
 
 import msgspec
 
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+', re.DOTALL)
+_TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],:]|[^\s{}\[\],:"]+', re.DOTALL)
+_DEEPEST = 8
+"""Containers around a value that is still told of. No prompt file is deeper, and a text of a mebibyte must
+not take its square of memory for paths.
+"""
+_LONGEST = 200
+"""Characters of a path that has parts told of."""
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -35,7 +41,8 @@ class Entry(msgspec.Struct, frozen=True):
 class _Open(msgspec.Struct):
     """A container that the walk is inside of."""
 
-    path: str
+    path: str | None
+    """None where what it holds is not told of."""
     is_object: bool
     index: int = 0
     key: tuple[str, int] | None = None
@@ -50,7 +57,7 @@ def place(text: str, offset: int) -> Place:
 def entries(text: str) -> Iterator[Entry]:
     """Every value of a well-formed JSON text, in the order in which it stands there.
 
-    A key given twice comes up twice with the same path.
+    A key given twice comes up twice with the same path. What lies more than `_DEEPEST` deep is left out.
     """
     stack: list[_Open] = []
     for token in _TOKEN.finditer(text):
@@ -66,7 +73,7 @@ def entries(text: str) -> Iterator[Entry]:
 
 def offset_of(text: str, word: str) -> int:
     """Where a bare word such as `NaN` stands as a value, and not inside a string."""
-    return next(token.start() for token in _TOKEN.finditer(text) if token[0] == word)
+    return next(token.start() for token in _TOKEN.finditer(text) if token[0].startswith(word))
 
 
 def _after_comma(here: _Open | None) -> None:
@@ -77,17 +84,21 @@ def _after_comma(here: _Open | None) -> None:
 
 def _value_or_key(stack: list[_Open], here: _Open | None, token: re.Match[str]) -> Iterator[Entry]:
     if here is not None and here.is_object and here.key is None:
-        here.key = (json.loads(token[0]), token.start())
+        here.key = ("" if here.path is None else json.loads(token[0]), token.start())
         return
     path = _path(here)
-    yield Entry(path, here.key[1] if here and here.key else None, token.start())
+    if path is not None:
+        yield Entry(path, here.key[1] if here and here.key else None, token.start())
     if token[0] in "{[":
-        stack.append(_Open(path, token[0] == "{"))
+        told = path is not None and len(stack) < _DEEPEST and len(path) <= _LONGEST
+        stack.append(_Open(path if told else None, token[0] == "{"))
 
 
-def _path(here: _Open | None) -> str:
+def _path(here: _Open | None) -> str | None:
     if here is None:
         return "$"
+    if here.path is None:
+        return None
     if here.key is None:
         return f"{here.path}[{here.index}]"
     return child(here.path, here.key[0])

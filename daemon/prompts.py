@@ -1,23 +1,33 @@
-"""Prompt file → `Prompt`, or every fault in it with the place where it stands.  PURE
+"""One job as a person writes it, and as the log keeps it.  PURE
 
-`Asked` is what a person may write; `Prompt` is the same with every default filled in, as the log keeps
-it. `parse` answers one or the other and never raises for anything that a file can hold.
+`Asked` is what a person may write; `Prompt` is the same with every default filled in. `parse` answers
+one or the faults of the other, and never raises for anything that a text can hold. What a whole file may
+be is in `sheets`.
 """
 
-from typing import Annotated, Any
+import json
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta
 
-from daemon.faults import Fault, diagnose, fault_at, repeated, text_of
+from daemon.faults import Fault, diagnose, text_of
 from daemon.settings import DEMO
 
 MAX_BYTES = 2**20
 """Of a prompt file; more is refused."""
 
-EXAMPLE = 'Write at least {"prompt": "a red fox"}.'
+_LEAST = 'Write at least {"prompt": "a red fox"}.'
+EXAMPLES = {
+    "": _LEAST,
+    "prompt": _LEAST,
+    "jobs": 'Write {"jobs": [{"prompt": "a red fox"}, {"prompt": "a grey wolf"}]}.',
+}
+"""For who left something out: by key, "" for the whole text."""
 
 Text = Annotated[str, Meta(max_length=10_000)]
+Words = Annotated[str, Meta(max_length=10_000, pattern=r"\S")]
+"""Text with something in it."""
 Pixels = Annotated[int, Meta(ge=64, le=4096, multiple_of=8)]
 Steps = Annotated[int, Meta(ge=1, le=500)]
 Scale = Annotated[float, Meta(ge=0, le=100)]
@@ -28,24 +38,38 @@ Project = Annotated[str, Meta(min_length=1, max_length=100)]
 Model = Annotated[str, Meta(max_length=200, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_. -]*$(?!\n)")]
 """A name inside `models/checkpoints`, never a path."""
 
+OTHER_NAMES = {
+    "batch_size": "count",
+    "cfg": "cfg_scale",
+    "checkpoint": "model",
+    "ckpt_name": "model",
+    "guidance": "cfg_scale",
+    "guidance_scale": "cfg_scale",
+    "n_iter": "count",
+    "negative": "negative_prompt",
+    "noise_seed": "seed",
+    "num_images": "count",
+    "num_inference_steps": "steps",
+    "positive": "prompt",
+    "text": "prompt",
+}
+"""What other programs call our keys, for the suggestion beside an unknown one."""
+
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A job as a person writes it: `{"prompt": "a red fox"}` and, if they like, more."""
 
-    prompt: Text
-    negative_prompt: Text = ""
-    width: Pixels | None = None
-    height: Pixels | None = None
-    steps: Steps | None = None
-    cfg_scale: Scale | None = None
-    seed: Seed | None = None
-    """null: drawn, and recorded with the job."""
-    count: Count = 1
-    """Pictures of this prompt; the seed goes up by one from picture to picture."""
-    model: Model | None = None
-    project: Project = "default"
-    priority: Priority = 0
-    """Higher goes first."""
+    prompt: Annotated[Words, Meta(description="What the picture shows.")]
+    negative_prompt: Annotated[Text, Meta(description="What it should not show.")] = ""
+    width: Annotated[Pixels | None, Meta(description="Pixels; null: the model's own size.")] = None
+    height: Annotated[Pixels | None, Meta(description="Pixels; null: the model's own size.")] = None
+    steps: Annotated[Steps | None, Meta(description="Sampling steps; null: what suits the model.")] = None
+    cfg_scale: Annotated[Scale | None, Meta(description="How closely to follow the prompt.")] = None
+    seed: Annotated[Seed | None, Meta(description="null: drawn, and recorded with the job.")] = None
+    count: Annotated[Count, Meta(description="Pictures of it; the seed goes up by one each time.")] = 1
+    model: Annotated[Model | None, Meta(description="A name in models/checkpoints.")] = None
+    project: Annotated[Project, Meta(description="A word of yours to find the pictures by.")] = "default"
+    priority: Annotated[Priority, Meta(description="Higher goes first.")] = 0
 
 
 class Prompt(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,9 +101,11 @@ SDXL_DEFAULTS = Defaults(width=1024, height=1024, steps=30, cfg_scale=6.0)
 """SDXL was trained at 1024² (arXiv 2307.01952, section 2.3)."""
 DEMO_DEFAULTS = Defaults(width=256, height=256, steps=24, cfg_scale=5.0)
 
+T = TypeVar("T")
+
 
 def parse(data: bytes, model: str) -> Prompt | list[Fault]:
-    """The job that a file's bytes hold, or all that can be known to be wrong with them.
+    """The one job that some bytes hold, or all that can be known to be wrong with them.
 
     `model` is the checkpoint's name where the prompt gives none.
     """
@@ -87,23 +113,62 @@ def parse(data: bytes, model: str) -> Prompt | list[Fault]:
     if isinstance(text, Fault):
         return [text]
     try:
-        asked = msgspec.json.decode(text, type=Asked)
-    except (msgspec.DecodeError, RecursionError):
-        return diagnose(text, Asked, EXAMPLE)
-    return repeated(text) or _blank(text, asked) or complete(asked, model)
+        asked = converted(decoded(text), Asked)
+    except REFUSALS:
+        return diagnose(text, lambda _: Asked, EXAMPLES, OTHER_NAMES)
+    return complete(asked, model)
+
+
+class KeyGivenTwice(ValueError):
+    """An object has a key twice; decoders keep the last one in silence."""
+
+
+REFUSALS = (msgspec.DecodeError, KeyGivenTwice, RecursionError)
+"""What `decoded` and `converted` raise for a text that must be refused."""
+
+
+def decoded(text: str) -> Any:
+    """The value of a JSON text, by the letter of RFC 8259, and with each key once. Raises `REFUSALS`."""
+    value = msgspec.json.decode(text)
+    _check_keys(text)
+    return value
+
+
+def converted(value: Any, wanted: type[T]) -> T:
+    """A decoded value as a `wanted`. Raises `REFUSALS`."""
+    try:
+        return msgspec.convert(value, wanted)
+    except msgspec.ValidationError:
+        return msgspec.convert(_whole_numbers(value), wanted)
 
 
 def complete(asked: Asked, model: str) -> Prompt:
     """Every default filled in."""
     name = asked.model or model
-    given = {key: value for key, value in _fields(asked).items() if value is not None}
+    given = {key: value for key in _KEYS if (value := getattr(asked, key)) is not None}
     defaults = DEMO_DEFAULTS if name == DEMO else SDXL_DEFAULTS
-    return Prompt(**{**_fields(defaults), "seed": None, **given, "model": name})
+    return Prompt(**{**msgspec.structs.asdict(defaults), "seed": None, **given, "model": name})
 
 
-def _fields(struct: msgspec.Struct) -> dict[str, Any]:
-    return {name: getattr(struct, name) for name in struct.__struct_fields__}
+_KEYS = [name for name in Asked.__struct_fields__ if name in Prompt.__struct_fields__]
 
 
-def _blank(text: str, asked: Asked) -> list[Fault]:
-    return [] if asked.prompt.strip() else [fault_at(text, "$.prompt", "`prompt` is blank", EXAMPLE)]
+def _each_once(pairs: list[tuple[str, Any]]) -> None:
+    if len(pairs) > 1 and len({key for key, _ in pairs}) < len(pairs):
+        raise KeyGivenTwice
+
+
+_check_keys = json.JSONDecoder(object_pairs_hook=_each_once, parse_int=str, parse_float=str).decode
+
+
+def _whole_numbers(value: Any) -> Any:
+    """The same with 30.0 as 30: one number to JSON, and programs whose numbers are all floats write it so."""
+    match value:
+        case float() if value.is_integer():
+            return int(value)
+        case dict():
+            return {key: _whole_numbers(item) for key, item in value.items()}
+        case list():
+            return [_whole_numbers(item) for item in value]
+        case _:
+            return value

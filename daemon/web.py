@@ -21,17 +21,19 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from daemon import schema
+from daemon.arrivals import Outlook
 from daemon.events import codec
 from daemon.events.log import Log
-from daemon.events.types import JobAccepted, Recorded, Source
-from daemon.guards import Guard
+from daemon.events.types import Event, JobAccepted, Recorded, Source
+from daemon.guards import LINES, Guard, media_type
 from daemon.pictures import Recent
 from daemon.projections import decisions, restoring
 from daemon.projections.frames import Frame
 from daemon.projections.laws import Refused
 from daemon.projections.state import KEPT, State, row_key
-from daemon.prompts import Prompt, parse
 from daemon.settings import PAGE, VERSION, Settings
+from daemon.sheets import Sheet, read
 from daemon.sse import Streams
 from daemon.upkeep import Upkeep
 
@@ -44,10 +46,18 @@ class Web:
     """The routes' common ground: what they read and whom they ask."""
 
     def __init__(
-        self, log: Log[State], settings: Settings, recent: Recent, devices: Callable[[], list[str]]
+        self,
+        log: Log[State],
+        settings: Settings,
+        recent: Recent,
+        devices: Callable[[], list[str]],
+        inbox: Callable[[], Outlook],
     ) -> None:
-        """`recent` holds the previews of frames being made; `devices` answers the devices' names."""
+        """`recent` holds the previews of frames being made; `devices` answers the devices' names; `inbox`
+        what lies there still.
+        """
         self._devices = devices
+        self._inbox = inbox
         self._log = log
         self._settings = settings
         self._recent = recent
@@ -62,12 +72,14 @@ class Web:
             Route("/api/frames", self._frames),
             Route("/api/frames/{frame}", self._frame),
             Route("/api/frames/{frame}/cancel", self._cancel, methods=["POST"]),
+            Route("/api/inbox", self._waiting),
             Route("/api/jobs", self._jobs),
             Route("/api/jobs", self._submit, methods=["POST"]),
             Route("/api/log", self._events),
             *Upkeep(self._log, self._settings.home).routes(),
             Route("/frames/{frame}/preview", self._preview),
             Route("/frames/{frame}/final", self._final),
+            Route("/schema/prompt.json", self._schema),
             Mount("/static", _Fresh(directory=PAGE)),
         ]
         return Starlette(routes=routes, middleware=[Middleware(Guard, port=port, token=token)])
@@ -133,6 +145,19 @@ class Web:
             return _error(404, f"there is no frame {_frame_of(request)}")
         return _json({"position": self._log.position, "frame": frame})
 
+    async def _waiting(self, request: Request) -> Response:
+        """Files in the inbox that are not taken yet, and why; `more` counts those beyond `?limit=`."""
+        outlook = self._inbox()
+        limit = _limit(request)
+        waiting = [{"name": each.name, "why": each.why} for each in outlook.waiting[:limit]]
+        more = max(0, len(outlook.waiting) - limit)
+        return _json(
+            {"position": self._log.position, "waiting": waiting, "more": more, "ignored": outlook.ignored}
+        )
+
+    async def _schema(self, request: Request) -> Response:
+        return Response(schema.text(), media_type="application/schema+json")
+
     async def _events(self, request: Request) -> Response:
         """A page of the log, oldest first: `?after=` a seq, `?limit=`."""
         events = await self._log.read(_number(request, "after", 0), _limit(request))
@@ -140,32 +165,37 @@ class Web:
         return _json({"position": self._log.position, "events": rows})
 
     async def _submit(self, request: Request) -> Response:
-        """A prompt, as in a file: 201 with the job, or 422 with the same faults as a rejected file.
+        """Prompts, as in a file: 201 with the job, or the jobs if they came as a list; 422 with the same
+        faults as a rejected file.
 
-        With an `Idempotency-Key` that was used before, 200 with the job that it led to then.
+        With a `key`, or an `Idempotency-Key`, that was used before, 200 with what it led to then.
         """
         body = await _body(request)
         if body is None:
             return _error(413, f"a prompt has at most {MAX_BODY} bytes")
-        verdict = parse(body, self._settings.model)
-        if not isinstance(verdict, Prompt):
+        lines = media_type(request.headers) in LINES
+        verdict = read(body, self._settings.model, lines=lines)
+        if not isinstance(verdict, Sheet):
             return _json({"faults": verdict}, 422)
-        claim = _claim(request)
+        claim = verdict.claim or _claim(request)
         digest = hashlib.sha256(body).hexdigest()
         source = Source(kind="http", name=_client(request), sha256=digest, claim=claim)
-        seed = secrets.randbelow(2**32)
-        decision = partial(decisions.accept_once, prompt=verdict, source=source, drawn_seed=seed)
-        new = await self._log.decide(decision, needs=[("claims", claim)])
-        recorded = new[0] if new else await self._recorded_under(claim)
-        assert isinstance(recorded.event, JobAccepted)
-        first = recorded.event.first_frame
-        frames = list(range(first, first + len(recorded.event.seeds)))
-        return _json({"job": recorded.event.job, "frames": frames}, 201 if new else 200)
+        seeds = [secrets.randbelow(2**32) for _ in verdict.prompts]
+        decision = partial(decisions.accept_once, prompts=verdict.prompts, source=source, drawn_seeds=seeds)
+        new = await self._log.decide(decision, needs=decisions.claim_keys(claim, len(seeds)))
+        jobs = [_numbers(recorded.event) for recorded in new or await self._recorded_under(claim)]
+        return _json({"jobs": jobs} if verdict.several else jobs[0], 201 if new else 200)
 
-    async def _recorded_under(self, claim: str) -> Recorded:
-        """What a request with the same key led to."""
-        await self._log.recall([("claims", claim)])
-        return await self._log.recorded(self._log.state.claims[claim].seq)
+    async def _recorded_under(self, claim: str) -> list[Recorded]:
+        """What a drop or request with the same key led to."""
+        keys = decisions.claim_keys(claim, 1)
+        await self._log.recall(keys)
+        seqs = [found.seq for _, key in keys if (found := self._log.state.claims.get(str(key)))]
+        events = await self._log.read(min(seqs) - 1, max(seqs) - min(seqs) + 1)
+        named = {claim, *(f"{claim}.{index}" for index in range(len(events)))}
+        return [
+            one for one in events if isinstance(one.event, JobAccepted) and one.event.source.claim in named
+        ]
 
     async def _cancel(self, request: Request) -> Response:
         """Stop a frame; the body may say which step was being looked at: `{"step": 7}`."""
@@ -215,6 +245,12 @@ class _Fresh(StaticFiles):
 
 class _LookedAt(msgspec.Struct, forbid_unknown_fields=True):
     step: Annotated[int, msgspec.Meta(ge=0, lt=2**31)] = 0
+
+
+def _numbers(event: Event) -> dict[str, Any]:
+    """The numbers that a person goes on with."""
+    assert isinstance(event, JobAccepted)
+    return {"job": event.job, "frames": list(range(event.first_frame, event.first_frame + len(event.seeds)))}
 
 
 def _claim(request: Request) -> str:

@@ -10,12 +10,14 @@ from typing import Any, Self
 import anyio
 import httpx
 
+from daemon.drops import prepare
 from daemon.events.log import Log, opened
+from daemon.inbox import Inbox
 from daemon.pictures import Recent
 from daemon.projections import restoring
 from daemon.projections.state import State
 from daemon.server import listen, serving
-from daemon.settings import Home, Settings
+from daemon.settings import DEMO, Home, Settings
 from daemon.web import Web
 
 PATIENCE = 60.0
@@ -25,12 +27,16 @@ PATIENCE = 60.0
 class Site:
     """What a test may reach of a daemon that serves."""
 
-    def __init__(self, log: Log[State], home: Home, recent: Recent, web: Web, port: int) -> None:
+    def __init__(
+        self, log: Log[State], home: Home, recent: Recent, web: Web, inbox: Inbox, port: int
+    ) -> None:
         """`port` is where it listens on 127.0.0.1."""
         self.log = log
         self.home = home
         self.recent = recent
         self.web = web
+        self.inbox = inbox
+        """Not running unless a test has it run."""
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
 
@@ -40,13 +46,15 @@ async def site(folder: Path, port: int = 0, token: str | None = None) -> AsyncIt
     """Serve the home in `folder`, as the composition root would, until the block ends."""
     home = Home(folder)
     home.frames.mkdir(parents=True, exist_ok=True)
+    prepare(home)
     recent = Recent()
     with listen("127.0.0.1", port) as listener:
         port = listener.getsockname()[1]
         async with opened(home.history, State(), restoring) as log:
-            web = Web(log, Settings(home=home), recent, lambda: ["cpu"])
+            inbox = Inbox(home, log, DEMO)
+            web = Web(log, Settings(home=home), recent, lambda: ["cpu"], lambda: inbox.outlook)
             async with serving(web.application(port, token), web.streams, listener):
-                yield Site(log, home, recent, web, port)
+                yield Site(log, home, recent, web, inbox, port)
 
 
 class Ended(Exception):

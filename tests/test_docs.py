@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from daemon.history import reading
-from daemon.prompts import Prompt, parse
 from daemon.settings import Home
 
 ROOT = Path(__file__).parent.parent
@@ -35,14 +34,6 @@ def test_the_map_names_every_module() -> None:
     described = daemon.__doc__ or ""
     modules = {path.stem for path in (ROOT / "daemon").rglob("*.py")} - {"__init__"}
     assert [name for name in sorted(modules) if not re.search(rf"\b{name}\b", described)] == []
-
-
-def test_the_readmes_prompts_are_prompts() -> None:
-    """Every JSON example is accepted as it stands."""
-    examples = blocks("json") + re.findall(r"echo '(.*?)'", README)
-    assert len(examples) >= 2
-    for example in examples:
-        assert isinstance(parse(example.encode(), "demo"), Prompt), example
 
 
 @pytest.mark.parametrize("target", re.findall(r"^make (\w+)$", README, re.MULTILINE))

@@ -8,6 +8,7 @@ import anyio
 import httpx
 import pytest
 
+from daemon import schema
 from daemon.events.types import Event
 from daemon.projections import tables
 from daemon.projections.state import KEPT
@@ -118,6 +119,73 @@ async def test_a_prompt_becomes_a_job_or_gets_its_faults(client: httpx.AsyncClie
     flood = await client.post("/api/jobs", json={"prompt": "x" * MAX_BODY})
     assert flood.status_code == 413
     assert served.log.position == 1
+
+
+async def test_several_prompts_become_several_jobs_or_none(client: httpx.AsyncClient, served: Site) -> None:
+    """As in a file: a list, or lines; one fault refuses them all."""
+    listed = {"defaults": {"prompt": "a fox"}, "jobs": [{"count": 2}, {}]}
+    made = await client.post("/api/jobs", json=listed)
+    assert (made.status_code, made.json()) == (
+        201,
+        {"jobs": [{"job": 1, "frames": [1, 2]}, {"job": 2, "frames": [3]}]},
+    )
+    for kind in ("application/jsonl", "application/x-ndjson; charset=utf-8"):
+        lines = b'{"prompt": "a"}\n{"prompt": "b"}\n'
+        made = await client.post("/api/jobs", content=lines, headers={"content-type": kind})
+        assert [len(job["frames"]) for job in made.json()["jobs"]] == [1, 1]
+    before = served.log.position
+    refused = await client.post("/api/jobs", json={"jobs": [{"prompt": "a"}, {"prompt": "b", "steps": -1}]})
+    assert refused.status_code == 422
+    assert refused.json()["faults"][0]["path"] == "$.jobs[1].steps"
+    assert served.log.position == before
+
+
+async def test_a_key_that_came_before_is_answered_with_its_jobs(
+    client: httpx.AsyncClient, served: Site
+) -> None:
+    """So a program may send again what it got no answer to; a file with the key is a duplicate."""
+    several = {"key": "monday", "jobs": [{"prompt": "a fox"}, {"prompt": "a wolf", "count": 2}]}
+    for status in (201, 200):
+        one = await client.post("/api/jobs", json={"prompt": "a fox", "key": "friday"})
+        assert (one.status_code, one.json()) == (status, {"job": 1, "frames": [1]})
+        two = await client.post("/api/jobs", json=several)
+        jobs = [{"job": 2, "frames": [2]}, {"job": 3, "frames": [3, 4]}]
+        assert (two.status_code, two.json()) == (status, {"jobs": jobs})
+        await tables.flush(served.log)
+    (served.home.inbox / "a.json").write_text('{"prompt": "another", "key": "monday"}')
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(served.inbox.run)
+        await served.log.changed(3)
+        tasks.cancel_scope.cancel()
+    events = [recorded.event for recorded in await served.log.read(0)]
+    assert [type(event).__name__ for event in events] == ["JobAccepted"] * 3 + ["JobDuplicate"]
+    assert getattr(events[3], "job", 0) == 2
+
+
+async def test_what_waits_in_the_inbox_is_told_with_its_reason(
+    client: httpx.AsyncClient, served: Site
+) -> None:
+    """And how many entries are ignored."""
+    (served.home.inbox / "half.json").write_text('{"prompt": "a fo')
+    (served.home.inbox / "notes.txt").write_text("")
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(served.inbox.run)
+        await served.inbox.scanned()
+        answer = (await client.get("/api/inbox")).json()
+        assert answer["position"] == 0
+        assert (answer["ignored"], answer["more"]) == (1, 0)
+        (waiting,) = answer["waiting"]
+        assert waiting["name"] == "half.json"
+        assert waiting["why"].startswith("does not parse, rejected at ")
+        assert (await client.get("/api/inbox?limit=0")).json()["more"] == 1
+        tasks.cancel_scope.cancel()
+
+
+async def test_the_schema_is_served_for_editors(client: httpx.AsyncClient) -> None:
+    """The same that the command prints."""
+    answer = await client.get("/schema/prompt.json")
+    assert answer.content == schema.text()
+    assert answer.headers["content-type"] == "application/schema+json"
 
 
 async def test_stop_is_answered_by_what_the_frame_is(client: httpx.AsyncClient, served: Site) -> None:

@@ -154,18 +154,32 @@ class Log(Generic[S]):
         `Refused` if an event cannot follow from the state, `LogFailed` if the machine failed, and whatever
         `decision` raises.
         """
+        (outcome,) = await self._handed_in([_Pending(decision, cause, needs)])
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    async def decide_each(
+        self, decisions: Iterable[tuple[Callable[[S], Sequence[Event]], Sequence[Key]]]
+    ) -> list[list[Recorded] | Exception]:
+        """Record what each decision, given with its needs, answers, all in one commit; returns once it is
+        durable.
+
+        They are as many callers': each is recorded or fails by itself, and what `decide` would raise for
+        it stands in its place.
+        """
+        return await self._handed_in([_Pending(decision, None, needs) for decision, needs in decisions])
+
+    async def _handed_in(self, pending: "list[_Pending[S]]") -> list[list[Recorded] | Exception]:
         if self._closed is not None:
             raise self._closed
-        pending = _Pending(decision, cause, needs)
         round_ = self._round
-        round_.pending.append(pending)
+        round_.pending += pending
         self._wanted.set()
         # A caller that is being cancelled still learns whether it happened, and may not leave half a step.
         with anyio.CancelScope(shield=True):
             await round_.answered.wait()
-        if isinstance(pending.outcome, Exception):
-            raise pending.outcome
-        return pending.outcome
+        return [each.outcome for each in pending]
 
     async def run(self) -> None:
         """The writer. Ends by being cancelled, never in the middle of a commit, or by a failure of its own.

@@ -41,11 +41,13 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     kind: Literal["file", "http"]
     name: str
-    """The file's name as it was dropped (undecodable bytes shown as `\\xNN`), or the client's address."""
+    """The file's name as it was dropped (what cannot be shown as `\\xNN`), or the client's address."""
     sha256: str
     """Of the bytes as they came, in hexadecimal."""
     claim: str
-    """Names this one drop: the same claim is never accepted twice."""
+    """Names this one job of this one drop: the same claim is never accepted twice."""
+    index: int = 0
+    """Place of the job in its file, from 0."""
 
 
 class JobAccepted(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -71,7 +73,7 @@ class JobDuplicate(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A drop that was taken before came again; nothing was queued."""
 
     job: int
-    """The job that the drop repeats."""
+    """The job that the drop repeats; of a file of several jobs, the first."""
     source: Source
 
 

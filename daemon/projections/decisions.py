@@ -6,6 +6,8 @@ The log's writer runs these in turn, so each sees the state with everything befo
 from collections.abc import Sequence
 from typing import Literal
 
+from msgspec.structs import replace
+
 from daemon.events.types import (
     CancelRequested,
     Event,
@@ -25,7 +27,7 @@ from daemon.events.types import (
 from daemon.faults import Fault
 from daemon.projections.frames import ENDED, Status
 from daemon.projections.laws import Refused
-from daemon.projections.state import State
+from daemon.projections.state import Key, State
 from daemon.prompts import Prompt
 
 Interruption = Literal["daemon_died", "daemon_stopped", "device_died"]
@@ -41,28 +43,70 @@ _WHY_DELETED: dict[Status, Literal["replaced", "cancelled", "failed", "interrupt
 }
 
 
-def accept(state: State, prompt: Prompt, source: Source, drawn_seed: int) -> Sequence[Event]:
-    """Queue the job, unless this very drop became one before. `drawn_seed` is for prompts without one."""
-    earlier = state.claims.get(source.claim)
-    if earlier is not None and earlier.job:
-        return [JobDuplicate(job=earlier.job, source=source)]
-    first = drawn_seed if prompt.seed is None else prompt.seed
-    seeds = [(first + index) % 2**53 for index in range(prompt.count)]
-    return [
-        JobAccepted(
-            job=state.next_job, first_frame=state.next_frame, seeds=seeds, prompt=prompt, source=source
+def accept(
+    state: State, prompts: Sequence[Prompt], source: Source, drawn_seeds: Sequence[int]
+) -> Sequence[Event]:
+    """Queue a drop's jobs, all of them, unless this very drop was taken before.
+
+    `drawn_seeds` are for prompts without one. The last job bears the drop's own claim, the others it with
+    a number: so a drop is known once all of it is, and what a power cut left of one is made whole.
+    """
+    claims = _claims(source.claim, len(prompts))
+    if state.job_of(source.claim):
+        return [JobDuplicate(job=_first_job(state, source.claim), source=source)]
+    events: list[JobAccepted] = []
+    frame = state.next_frame
+    for index, (prompt, claim, drawn) in enumerate(zip(prompts, claims, drawn_seeds, strict=True)):
+        if state.job_of(claim):
+            continue
+        seeds = _seeds(drawn if prompt.seed is None else prompt.seed, prompt.count)
+        events.append(
+            JobAccepted(
+                job=state.next_job + len(events),
+                first_frame=frame,
+                seeds=seeds,
+                prompt=prompt,
+                source=replace(source, claim=claim, index=index),
+            )
         )
-    ]
+        frame += len(seeds)
+    return events
 
 
-def accept_once(state: State, prompt: Prompt, source: Source, drawn_seed: int) -> Sequence[Event]:
-    """Queue the job; nothing if its claim is settled, since then the first answer stands."""
-    return [] if source.claim in state.claims else accept(state, prompt, source, drawn_seed)
+def accept_once(
+    state: State, prompts: Sequence[Prompt], source: Source, drawn_seeds: Sequence[int]
+) -> Sequence[Event]:
+    """Queue the jobs; nothing if their claim is settled, since then the first answer stands."""
+    return [] if source.claim in state.claims else accept(state, prompts, source, drawn_seeds)
+
+
+def _claims(claim: str, jobs: int) -> list[str]:
+    """What the jobs of a drop are recorded under, in their order."""
+    return [*(f"{claim}.{index}" for index in range(jobs - 1)), claim]
+
+
+def claim_keys(claim: str, jobs: int) -> list[Key]:
+    """The rows that a decision on a drop of so many jobs looks at, and of an earlier one with its key."""
+    return [("claims", key) for key in dict.fromkeys([f"{claim}.0", *_claims(claim, jobs)])]
+
+
+def _seeds(first: int, count: int) -> list[int]:
+    return [(first + index) % 2**53 for index in range(count)]
+
+
+def _first_job(state: State, claim: str) -> int:
+    """The first job of a drop that was taken."""
+    return state.job_of(f"{claim}.0") or state.job_of(claim) or 0
 
 
 def reject(state: State, faults: list[Fault], source: Source) -> Sequence[Event]:
     """Refuse the drop; once is enough."""
-    return [] if source.claim in state.claims else [JobRejected(source=source, faults=faults)]
+    return [] if state.job_of(source.claim) is not None else [JobRejected(source=source, faults=faults)]
+
+
+def queued(state: State) -> int:
+    """Jobs that have not ended."""
+    return len({state.frames[frame].job for frame in state.open})
 
 
 def begin(state: State, frame: int, path: str, device: str) -> Sequence[Event]:

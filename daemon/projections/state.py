@@ -177,12 +177,13 @@ class State:
     def _settle_claim(self, event: Event, seq: int) -> None:
         """The first job of a claim stands for it; a rejection only while there is none."""
         settled = claim(event, seq)
-        if settled is not None and not self._job_of(settled.claim):
+        if settled is not None and not self.job_of(settled.claim):
             self._put_row("claims", settled.claim, settled)
 
-    def _job_of(self, key: str) -> int:
+    def job_of(self, key: str) -> int | None:
+        """The job that a claim in memory became, 0 for a rejected drop, None for one that is not known."""
         known = self.claims.get(key)
-        return 0 if known is None else known.job
+        return None if known is None else known.job
 
     def _accept(self, event: JobAccepted, recorded: Recorded) -> None:
         self._put_row("jobs", event.job, jobs.accepted(event, recorded.ts))

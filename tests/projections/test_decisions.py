@@ -39,22 +39,57 @@ def kinds(events: object) -> list[str]:
 def test_seeds_count_up_from_the_asked_one() -> None:
     """Picture k of a job has the first one's seed plus k."""
     asked = prompt(b'{"prompt": "a", "seed": 5, "count": 3}')
-    (event,) = decisions.accept(given(), asked, source(), drawn_seed=99)
+    (event,) = decisions.accept(given(), [asked], source(), [99])
     assert isinstance(event, JobAccepted)
     assert event.seeds == [5, 6, 7]
 
 
 def test_an_open_seed_is_the_drawn_one() -> None:
     """What was left open is recorded."""
-    (event,) = decisions.accept(given(), prompt(), source(), drawn_seed=99)
+    (event,) = decisions.accept(given(), [prompt()], source(), [99])
     assert isinstance(event, JobAccepted)
     assert event.seeds == [99]
 
 
 def test_the_same_drop_twice_is_a_duplicate() -> None:
     """It is named, not queued again and not swallowed."""
-    (event,) = decisions.accept(given(accepted()), prompt(), source("c1"), drawn_seed=1)
+    (event,) = decisions.accept(given(accepted()), [prompt()], source("c1"), [1])
     assert event == JobDuplicate(job=1, source=source("c1"))
+
+
+def test_a_file_of_several_jobs_is_queued_whole_under_one_claim() -> None:
+    """The jobs and frames are numbered on; the last job bears the file's own claim."""
+    two = prompt(b'{"prompt": "b", "count": 2, "seed": 1}')
+    events = decisions.accept(given(accepted()), [two, prompt(), prompt()], source("f"), [9, 8, 7])
+    assert [(e.job, e.first_frame, e.seeds) for e in events if isinstance(e, JobAccepted)] == [
+        (2, 2, [1, 2]),
+        (3, 4, [8]),
+        (4, 5, [7]),
+    ]
+    assert [(e.source.claim, e.source.index) for e in events if isinstance(e, JobAccepted)] == [
+        ("f.0", 0),
+        ("f.1", 1),
+        ("f", 2),
+    ]
+    state = given(accepted(), *events)
+    (again,) = decisions.accept(state, [two, prompt(), prompt()], source("f"), [1, 2, 3])
+    assert again == JobDuplicate(job=2, source=source("f"))
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2])
+def test_a_file_whose_jobs_were_torn_by_a_power_cut_is_made_whole(kept: int) -> None:
+    """A journal may keep the first rows of a decision; the same drop then brings the rest, and only that."""
+    jobs = [prompt()] * 3
+    events = decisions.accept(given(), jobs, source("f"), [1, 2, 3])
+    rest = decisions.accept(given(*events[:kept]), jobs, source("f"), [1, 2, 3])
+    assert [*events[:kept], *rest] == list(events)
+
+
+def test_a_key_that_comes_with_other_jobs_is_a_duplicate_all_the_same() -> None:
+    """Also where there are more of them than before."""
+    first = decisions.accept(given(), [prompt()] * 2, source("k"), [1, 2])
+    again = decisions.accept(given(*first), [prompt()] * 4, source("k"), [1, 2, 3, 4])
+    assert again == [JobDuplicate(job=1, source=source("k"))]
 
 
 def test_a_drop_is_rejected_once() -> None:

@@ -1,0 +1,40 @@
+"""The JSON Schema of prompt files (Draft 2020-12), made from the very types that decode them.  PURE
+
+An editor that finds it under `"$schema"` completes keys and checks values as the daemon will. What no
+schema can say (a key given twice, half a character) only the daemon refuses.
+"""
+
+from functools import cache
+from typing import Any
+
+import msgspec
+
+from daemon.sheets import Several, Single
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+@cache
+def text() -> bytes:
+    """The schema as a file: indented JSON, the same bytes each time."""
+    return msgspec.json.format(msgspec.json.encode(schema()), indent=2) + b"\n"
+
+
+def schema() -> dict[str, Any]:
+    """The schema of one prompt file, or of one line of a `.jsonl` file."""
+    forms, parts = msgspec.json.schema_components([Single, Several], ref_template="#/$defs/{name}")
+    # All that `Part()` holds stands at the keys themselves.
+    del parts["Several"]["properties"]["defaults"]["default"]
+    parts["Several"] |= {"anyOf": [_PROMPT_BY_DEFAULT, _PROMPT_IN_EACH]}
+    return {
+        "$schema": DIALECT,
+        "title": "Safelight prompt file",
+        "description": "One job, or several with what they have in common.",
+        "type": "object",
+        "anyOf": list(forms),
+        "$defs": parts,
+    }
+
+
+_PROMPT_BY_DEFAULT = {"properties": {"defaults": {"required": ["prompt"]}}, "required": ["defaults"]}
+_PROMPT_IN_EACH = {"properties": {"jobs": {"items": {"required": ["prompt"]}}}}

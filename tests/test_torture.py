@@ -1,0 +1,25 @@
+"""Short forms of what `make torture` and `make fuzz` do at length, in processes of their own."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "last"),
+    [
+        (
+            "tests.torture",
+            ["--kills", "18", "--files", "300", "--stopped", "2000"],
+            "nothing lost, doubled or falsely rejected",
+        ),
+        ("tests.fuzz", ["--count", "8000"], "refused with their places"),
+    ],
+)
+def test_the_short_form_finds_nothing(module: str, arguments: list[str], last: str) -> None:
+    """Another seed each time; it is printed, and leads to the same files again."""
+    command = [sys.executable, "-m", module, *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert last in ended.stdout
