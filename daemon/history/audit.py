@@ -83,7 +83,7 @@ def _check_database(
     rows = result.told(database.stream(connection), newest, "events")
     last, pictures = checks.check_rows(rows, kept, result)
     checks.check_journal(kept, last, database.epoch(connection), result)
-    checks.check_index(connection, last, result)
+    checks.check_index(connection, result)
     checks.check_sealed(connection, home.segments, result)
     checks.check_tables(connection, result)
     return pictures

@@ -117,9 +117,10 @@ def test_a_flipped_bit_is_found_or_does_not_matter(
         flip(path, at)
         found = verify(home).findings
         if not found:
-            # Unused space between tables: what can be read is the same to the last bit.
+            # Unused space between tables: what can be read is the same, and a daemon goes on with it.
             assert kind == "database", at
             assert everything(home) == sound, at
+            assert goes_on(home, tmp_path / str(at)), at
         else:
             assert any(names(finding, path) for finding in found), (at, found)
         path.write_bytes(content)
@@ -128,6 +129,13 @@ def test_a_flipped_bit_is_found_or_does_not_matter(
 def names(finding: Finding, path: Path) -> bool:
     """Whether a finding leads a person to the file; the write-ahead log is a part of the database."""
     return path.name.removesuffix(".wal") in f"{finding.place}: {finding.what}"
+
+
+def goes_on(home: Home, copy: Path) -> bool:
+    """Whether the next start takes the files as they are, writes on, and leaves a sound history."""
+    again = Home(shutil.copytree(home.root, copy))
+    record(again, picture(again, 10))
+    return verify(again).findings == [] and not list(copy.glob("*broken*"))
 
 
 def everything(home: Home) -> str:
