@@ -16,6 +16,9 @@ install: $(VENV)/.installed  ## the commands, in .venv/bin
 test: $(VENV)/.installed-for-tests lint  ## lint, types, import contracts and all tests
 	$(BIN)/pytest
 
+torture: $(VENV)/.installed-for-tests  ## the long forms of the crash tests, some minutes
+	$(BIN)/pytest -m torture
+
 lint: $(VENV)/.installed-for-tests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -29,7 +32,7 @@ torture: $(VENV)/.installed-for-tests  ## 500 kill -9s while 10,500 files are dr
 fuzz: $(VENV)/.installed-for-tests  ## a million mutated prompt files; some minutes
 	$(BIN)/python -m tests.fuzz
 
-bench: $(VENV)/.installed-for-tests  ## every benchmark, one after the other
+bench: $(VENV)/.installed-for-bench  ## every benchmark, one after the other
 	$(BIN)/python -m bench
 
 format: $(VENV)/.installed-for-tests
@@ -50,4 +53,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.installed-for-tests: $(VENV)/.installed
 	$(PIP) --editable '.[test]'
+	@touch $@
+
+$(VENV)/.installed-for-bench: $(VENV)/.installed-for-tests
+	$(PIP) --editable '.[bench]'
 	@touch $@

@@ -15,6 +15,7 @@ queue, the tables, the page) is a fold of that log.
   sheets        what a prompt file may be: a job, several, or one on each line               PURE
   schema        the JSON Schema of prompt files, made from the same types                    PURE
   faults        what is wrong with a JSON text, in words and places                          PURE
+  samplers      the samplers and schedulers that a prompt may name, and their pairings       PURE
   misfits       what keeps a value from being of a type, part by part                        PURE
   words         a type as a person would say it                                              PURE
   locate        where things stand in a JSON text                                            PURE
@@ -29,10 +30,10 @@ queue, the tables, the page) is a fold of that log.
   leases        whether anyone has a file open for writing
   mounts        what a folder lies on: can it be watched, can files be moved from it
   files         whole files or none, fsynced where it matters
+  finals        finished pictures: deleted on purpose, or found gone
   pictures      the names of pictures, their deletion, recent previews in memory
-  web           the HTTP routes
+  web           the HTTP routes; answers: what they answer with; upkeep: those of the history
   control       pausing, cancelling, priorities, and how the queue stands
-  answers       what routes share
   sse           the log as server-sent events: one cursor per client
   guards        who may talk to the daemon
   server        uvicorn, living and ending inside a block
@@ -40,21 +41,31 @@ queue, the tables, the page) is a fold of that log.
   client        the commands' way to it
   console       what a person sees in the terminal
   samples       sample prompts for a first look
+  moments       event numbers, dates and ages as people type them                            PURE
 
   events/       types: the vocabulary (PURE) · codec: rows and the hash chain (PURE) · versions: how
                 older layouts become today's (PURE) ·
                 log: one writer, group commit, followers · store: the rows on disk, in
                 database (DuckDB), journal (the same rows since the last seal) and
-                segments (Parquet) · opening: compares the three and mends
+                segments (Parquet) · sums: their checksums · opening: compares the three and mends
   projections/  frames, jobs, claims, throughput: the folds · laws: what may follow what · state: what is
                 open, with drafts · decisions: requests → events · rows: structs as rows (all PURE) ·
                 tables: the derived DuckDB tables · rebuilding: they are made again, and compared ·
                 restoring: memory from the tables
+  history/      asking the past: views of it as SQL (PURE) · reading and query: SQL in the asker's own
+                process, over the segments and fresh copies · selection: which events (PURE) ·
+                following, replay, export · audit, with its checks and findings · asking and alone: with
+                a daemon or without
+  commands/     one module per command: submit, status, queue (cancel, pause …), doctor, samplers, sql, log,
+                replay, verify, export, rebuild, prune; and what they are made of: options, terms,
+                progress, rows, handing_in, waiting, overview, findings, house, machine, weights
   gpu/          in the daemon: plan (which frame next, PURE) · wire (the messages, PURE) ·
                 process (a child and its pipes) · device (one task per device) ·
-                making (one frame's making) · recovery (frames whose maker is gone);
+                making (one frame's making) · stored (frames' states on disk) ·
+                recovery (frames whose maker is gone);
                 probe (what torch sees, for the doctor);
-                in the child only: child · orders · work · sdxl · denoise · previews · demo
+                in the child only: child · orders · work · sdxl · single_file · denoise · samplers ·
+                snapshots · previews · demo
 
 Start with `events/types`, then `app`.
 """

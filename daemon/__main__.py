@@ -6,13 +6,26 @@ What is heavy is imported inside functions: only `up` and `demo` need the daemon
 import logging
 import os
 import sys
-from collections.abc import Iterator
 from typing import Annotated
 
 import typer
 
-from daemon.commands import doctor, queue, status, submit
-from daemon.commands.terms import DEFAULT_HOME, EXIT_CODES, HomeOption, home_of
+from daemon.commands import (
+    doctor,
+    export,
+    log,
+    prune,
+    queue,
+    rebuild,
+    replay,
+    samplers,
+    sql,
+    status,
+    submit,
+    verify,
+)
+from daemon.commands.options import DEFAULT_HOME, HomeOption, home_at, one_line
+from daemon.commands.terms import EXIT_CODES
 from daemon.settings import DEMO, VERSION, Settings
 
 cli = typer.Typer(
@@ -21,9 +34,16 @@ cli = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
 HostOption = Annotated[str, typer.Option(help="Address to listen on; any but loopback needs a token.")]
 PortOption = Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda:0 …")]
+StoreOption = Annotated[
+    float,
+    typer.Option(
+        help="Store a picture's state every so many seconds of work, to go on after a crash.", min=0
+    ),
+]
 IdleOption = Annotated[bool, typer.Option("--until-idle", help="End when there is nothing left to do.")]
 
 
@@ -51,11 +71,20 @@ def up(
         str, typer.Option(help="Checkpoint of prompts that name none: a folder in models/checkpoints.")
     ] = DEMO,
     device: DeviceOption = "auto",
+    store_every: StoreOption = 5.0,
     until_idle: IdleOption = False,
 ) -> None:
     """Run the daemon."""
     _run(
-        Settings(home=home_of(home), host=host, port=port, model=model, device=device, until_idle=until_idle)
+        Settings(
+            home=home_at(home),
+            host=host,
+            port=port,
+            model=model,
+            device=device,
+            store_every=store_every,
+            until_idle=until_idle,
+        )
     )
 
 
@@ -68,7 +97,7 @@ def demo(
     until_idle: IdleOption = False,
 ) -> None:
     """Run the daemon on the built-in model with a few sample prompts."""
-    settings = Settings(home=home_of(home), host=host, port=port, device=device, until_idle=until_idle)
+    settings = Settings(home=home_at(home), host=host, port=port, device=device, until_idle=until_idle)
     from daemon import samples
 
     samples.drop(settings.home)
@@ -90,24 +119,12 @@ cli.command(epilog=doctor.EXIT_CODES)(doctor.doctor)
 
 def _run(settings: Settings) -> None:
     import anyio
-    import duckdb
 
     from daemon import app
-    from daemon.events.codec import UnknownEvent
-    from daemon.events.log import LogFailed
-    from daemon.events.opening import HistoryDamaged, HomeInUse
 
     _start_logging()
-    log = logging.getLogger("safelight")
-    failed = False
-    try:
-        anyio.run(app.run, settings, log.info)
-    except* (HistoryDamaged, HomeInUse, LogFailed, UnknownEvent, OSError, duckdb.Error) as errors:
-        reasons = dict.fromkeys(" ".join(str(error).split()) for error in _leaves(errors))
-        typer.echo(f"safelight: {'; '.join(reasons)}", err=True)
-        failed = True
-    if failed:
-        raise typer.Exit(1)
+    with one_line():
+        anyio.run(app.run, settings, logging.getLogger("safelight").info)
 
 
 def _start_logging() -> None:
@@ -125,13 +142,14 @@ def _start_logging() -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
-def _leaves(group: BaseExceptionGroup[Exception]) -> Iterator[BaseException]:
-    """The errors themselves, out of the groups that task groups wrap them in."""
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error
+cli.command()(samplers.samplers)
+cli.command(help=sql.HELP)(sql.sql)
+cli.command(help=log.HELP)(log.log)
+cli.command(help=export.HELP)(export.export)
+cli.command(help=replay.HELP)(replay.replay)
+cli.command(help=verify.HELP)(verify.verify)
+cli.command(help=rebuild.HELP)(rebuild.rebuild)
+cli.command(help=prune.HELP)(prune.prune)
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import anyio
 
-from daemon import pictures, schema
+from daemon import finals, pictures, schema
 from daemon.address import Address, announced
 from daemon.console import narrate
 from daemon.drops import prepare
@@ -31,7 +31,7 @@ from daemon.inbox import Inbox
 from daemon.projections import restoring, tables
 from daemon.projections.state import State
 from daemon.server import listen, serving
-from daemon.settings import VERSION, Home, Settings
+from daemon.settings import DEMO, VERSION, Home, Settings
 from daemon.web import Web
 
 logger = logging.getLogger(__name__)
@@ -42,27 +42,30 @@ Reason = Literal["signal", "idle"]
 async def run(settings: Settings, say: Callable[[str], None]) -> None:
     """The daemon, until a signal or, with `until_idle`, until there is nothing left to do.
 
-    Raises `HomeInUse`, `UnknownEvent`, and OSError for a home or a port that cannot be had.
+    Raises `HomeInUse`, `UnknownEvent`, `NoDevice`, and OSError for a home, a port or a model that
+    cannot be had.
     """
     home = settings.home
     _prepare(home)
+    _find_model(settings)
     with listen(settings.host, settings.port) as listener:
         async with stopped_by_signal() as stop, opened(home.history, State(), restoring) as log:
             started = await log.append(_started(settings))
             await recover(log, home, started.seq)
-            await _serve(settings, log, listener, stop, say)
+            await _serve(settings, log, listener, started.seq, stop, say)
 
 
 async def _serve(
     settings: Settings,
     log: Log[State],
     listener: socket.socket,
+    started: int,
     stop: anyio.Event,
     say: Callable[[str], None],
 ) -> None:
     recent = pictures.Recent()
     token = None if settings.host in LOOPBACK else secrets.token_urlsafe(16)
-    device = Device(settings.device, settings.home, log, recent)
+    device = Device(settings, log, recent)
     inbox = Inbox(settings.home, log, settings.model)
     web = Web(log, settings, recent, lambda: [device.name], lambda: inbox.outlook)
     port: int = listener.getsockname()[1]
@@ -74,6 +77,7 @@ async def _serve(
         anyio.create_task_group() as tasks,
     ):
         tasks.start_soon(narrate, log, say)
+        tasks.start_soon(finals.look_over, log, settings.home, started)
         with announced(settings.home, address):
             say(f"watch at {_url(settings.host, port)}/" + ("" if token is None else f"?token={token}"))
             say(f"drop prompts into {settings.home.inbox}")
@@ -152,6 +156,16 @@ def _offer_schema(path: Path) -> None:
             write_whole(path, schema.text(), durable=False)
     except OSError as error:
         logger.warning("%s could not be written: %s", path, error)
+
+
+def _find_model(settings: Settings) -> None:
+    """Raise FileNotFoundError for a `--model` that is not there, rather than at the first frame."""
+    path = settings.home.checkpoint(settings.model)
+    if settings.model == DEMO or path.exists() or path.with_name(f"{path.name}.safetensors").exists():
+        return
+    there = sorted(entry.name.removesuffix(".safetensors") for entry in settings.home.checkpoints.iterdir())
+    found = f"there are {', '.join(there)}" if there else "put one there"
+    raise FileNotFoundError(f"there is no model {settings.model} in {settings.home.checkpoints}: {found}")
 
 
 def _started(settings: Settings) -> DaemonStarted:

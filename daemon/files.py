@@ -1,6 +1,8 @@
 """Whole files or none: written under a temporary name in the same folder, then renamed."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +27,21 @@ def write_whole(path: Path, data: bytes, *, durable: bool, mode: int = 0o666) ->
         raise
     if durable:
         sync_folder(path.parent)
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A temporary name for another program to write under; it takes the place of `path`, durably, when the
+    block ends well. Raises OSError.
+    """
+    temporary = path.with_name(TEMPORARY.format(path.name))
+    try:
+        yield temporary
+        sync_file(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
 
 
 def sync_file(path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from daemon.events.types import Recipe
+from daemon.samplers import SAMPLERS
 from daemon.settings import VERSION
 
 NEGATIVE = "Negative prompt:"
@@ -26,6 +27,16 @@ _KEYS = {
     "Model": "model",
 }
 """What is carried over as it stands, in the order in which A1111 writes it; `Size` comes after `Seed`."""
+_SCHEDULES = {
+    "normal": "Normal",
+    "simple": "Simple",
+    "sgm_uniform": "SGM Uniform",
+    "karras": "Karras",
+    "exponential": "Exponential",
+    "ddim_uniform": "DDIM",
+    "beta": "Beta",
+}
+"""A1111's words for our schedulers."""
 _NOT_SETTINGS = {"Version", "App"}
 """Which program wrote the picture says nothing of how it is to be made."""
 _NUMBER = re.compile(r"-?\d{1,40}(\.\d{1,20})?(e[+-]?\d{1,3})?", re.ASCII)
@@ -52,7 +63,8 @@ def write(recipe: Recipe) -> str:
     pairs = {label: fields.get(key) for label, key in _KEYS.items()}
     model = pairs.pop("Model")
     pairs |= {"Size": f"{fields['width']}x{fields['height']}", "Model": model}
-    pairs["Sampler"] = pairs["Sampler"] or recipe.scheduler
+    pairs["Sampler"] = SAMPLERS[recipe.prompt.sampler].label
+    pairs["Schedule type"] = _SCHEDULES[recipe.prompt.scheduler]
     pairs["Denoising strength"] = fields.get("strength") if fields.get("image") else None
     pairs["Version"] = f"Safelight {VERSION}"
     lines.append(

@@ -22,6 +22,11 @@ def final_name(preview: str) -> str:
     return preview.removesuffix("_preview.png") + ".png"
 
 
+def partial_name(preview: str) -> str:
+    """The name of what a stopped frame had become."""
+    return preview.removesuffix("_preview.png") + "_partial.png"
+
+
 def delete(path: Path) -> None:
     """Have the file gone, whether or not it was there."""
     path.unlink(missing_ok=True)

@@ -6,12 +6,15 @@ be is in `sheets`.
 """
 
 import json
+from collections.abc import Iterator
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta
 
 from daemon.faults import Fault, diagnose, text_of
+from daemon.misfits import Misfit
+from daemon.samplers import Choice, choose
 from daemon.settings import DEMO
 
 MAX_BYTES = 2**20
@@ -33,6 +36,7 @@ Steps = Annotated[int, Meta(ge=1, le=500)]
 Scale = Annotated[float, Meta(ge=0, le=100)]
 Seed = Annotated[int, Meta(ge=0, lt=2**53)]
 Count = Annotated[int, Meta(ge=1, le=100)]
+Name = Annotated[str, Meta(min_length=1, max_length=100)]
 Priority = Annotated[int, Meta(ge=-1000, le=1000)]
 Project = Annotated[str, Meta(min_length=1, max_length=100)]
 Model = Annotated[str, Meta(max_length=200, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_. -]*$(?!\n)")]
@@ -65,6 +69,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     height: Annotated[Pixels | None, Meta(description="Pixels; null: the model's own size.")] = None
     steps: Annotated[Steps | None, Meta(description="Sampling steps; null: what suits the model.")] = None
     cfg_scale: Annotated[Scale | None, Meta(description="How closely to follow the prompt.")] = None
+    sampler: Annotated[Name | None, Meta(description="As `safelight samplers` lists them.")] = None
+    scheduler: Annotated[Name | None, Meta(description="As `safelight samplers` lists them.")] = None
     seed: Annotated[Seed | None, Meta(description="null: drawn, and recorded with the job.")] = None
     count: Annotated[Count, Meta(description="Pictures of it; the seed goes up by one each time.")] = 1
     model: Annotated[Model | None, Meta(description="A name in models/checkpoints.")] = None
@@ -86,6 +92,9 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     project: str
     priority: int
+    # Before there were these two, every picture was made so.
+    sampler: str = "euler"
+    scheduler: str = "ddim_uniform"
 
 
 class Defaults(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,18 +122,21 @@ def parse(data: bytes, model: str) -> Prompt | list[Fault]:
     if isinstance(text, Fault):
         return [text]
     try:
-        asked = converted(decoded(text), Asked)
+        return complete(converted(decoded(text), Asked), model)
     except REFUSALS:
-        return diagnose(text, lambda _: Asked, EXAMPLES, OTHER_NAMES)
-    return complete(asked, model)
+        return diagnose(text, lambda _: Asked, EXAMPLES, OTHER_NAMES, unpaired)
 
 
 class KeyGivenTwice(ValueError):
     """An object has a key twice; decoders keep the last one in silence."""
 
 
-REFUSALS = (msgspec.DecodeError, KeyGivenTwice, RecursionError)
-"""What `decoded` and `converted` raise for a text that must be refused."""
+class Unpaired(ValueError):
+    """A sampler or a scheduler that there is not, or two that do not go together."""
+
+
+REFUSALS = (msgspec.DecodeError, KeyGivenTwice, RecursionError, Unpaired)
+"""What `decoded`, `converted` and `complete` raise for a text that must be refused."""
 
 
 def decoded(text: str) -> Any:
@@ -143,14 +155,31 @@ def converted(value: Any, wanted: type[T]) -> T:
 
 
 def complete(asked: Asked, model: str) -> Prompt:
-    """Every default filled in."""
+    """Every default filled in. Raises `Unpaired` for a sampler and a scheduler that do not go together."""
+    choice = choose(asked.sampler, asked.scheduler)
+    if not isinstance(choice, Choice):
+        raise Unpaired(choice.message)
     name = asked.model or model
     given = {key: value for key in _KEYS if (value := getattr(asked, key)) is not None}
     defaults = DEMO_DEFAULTS if name == DEMO else SDXL_DEFAULTS
-    return Prompt(**{**msgspec.structs.asdict(defaults), "seed": None, **given, "model": name})
+    fields = msgspec.structs.asdict
+    return Prompt(**{**fields(defaults), "seed": None, **given, **fields(choice), "model": name})
 
 
 _KEYS = [name for name in Asked.__struct_fields__ if name in Prompt.__struct_fields__]
+
+
+def unpaired(job: Any, path: str = "$") -> Iterator[Misfit]:
+    """What is wrong with the sampler, the scheduler, or the two of them together, in a decoded job."""
+    if not isinstance(job, dict):
+        return
+    said = {key: job.get(key) for key in ("sampler", "scheduler")}
+    if not all(name is None or isinstance(name, str) for name in said.values()):
+        return
+    choice = choose(said["sampler"], said["scheduler"])
+    if not isinstance(choice, Choice):
+        key = choice.key if said[choice.key] is not None else "sampler"
+        yield Misfit(path=f"{path}.{key}", message=choice.message, suggestion=choice.suggestion)
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> None:

@@ -43,17 +43,24 @@ class Home(msgspec.Struct, frozen=True):
 
     @property
     def checkpoints(self) -> Path:
-        """One folder per SDXL checkpoint, in diffusers' layout."""
+        """SDXL checkpoints: folders in diffusers' layout, and single `.safetensors` files."""
         return self.root / "models" / "checkpoints"
 
     def checkpoint(self, model: str) -> Path:
-        """Where a model lies: a name in `checkpoints`, or a path as `--model` may give."""
+        """Where a model lies, but for a `.safetensors` that may be left out: a name in `checkpoints`, or a
+        path as `--model` may give.
+        """
         return Path(model).absolute() if "/" in model else self.checkpoints / model
 
     @property
     def history(self) -> Path:
         """The log and its tables, a DuckDB database."""
         return self.root / "history.duckdb"
+
+    @property
+    def segments(self) -> Path:
+        """The sealed part of the log, and copies of the rest, for anyone to read."""
+        return self.root / "history"
 
     @property
     def address(self) -> Path:
@@ -69,8 +76,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     port: int = 8642
     """0 takes any free port."""
     model: str = DEMO
-    """The checkpoint of jobs that name none: a folder's name in `models/checkpoints`, or `demo`."""
+    """The checkpoint of jobs that name none: a name in `models/checkpoints`, or `demo`."""
     device: str = "auto"
     """`cpu`, `cuda:0` …; `auto` takes the first GPU, else the CPU."""
+    store_every: float = 5.0
+    """Seconds of work that a crash may cost: so often a frame's state is stored."""
     until_idle: bool = False
     """End once the inbox is empty and every job has ended."""

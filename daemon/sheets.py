@@ -24,6 +24,7 @@ from daemon.prompts import (
     converted,
     decoded,
     parse,
+    unpaired,
 )
 
 MAX_JOBS = 1000
@@ -118,7 +119,7 @@ def _read_object(text: str, model: str) -> Sheet | list[Fault]:
             return _several(value, model)
         single = converted(value, Single)
     except REFUSALS:
-        return diagnose(text, _wanted, EXAMPLES, OTHER_NAMES, _without_prompt)
+        return diagnose(text, _wanted, EXAMPLES, OTHER_NAMES, _untyped)
     return Sheet(prompts=[complete(single, model)], key=single.key)
 
 
@@ -132,6 +133,26 @@ def _several(value: dict[str, Any], model: str) -> Sheet:
     sheet = converted(value, Several)
     jobs = [converted({**value.get("defaults", {}), **job}, Asked) for job in value["jobs"]]
     return Sheet(prompts=[complete(job, model) for job in jobs], key=sheet.key, several=True)
+
+
+def _untyped(value: dict[str, Any]) -> Iterator[Misfit]:
+    """What no type knows of: prompts left out of jobs and defaults, samplers that do not go together."""
+    yield from _without_prompt(value)
+    if _wanted(value) is Single:
+        yield from unpaired(value)
+    else:
+        yield from {misfit.path: misfit for misfit in _unpaired_jobs(value)}.values()
+
+
+def _unpaired_jobs(value: dict[str, Any]) -> Iterator[Misfit]:
+    """Each job's misfit where it stands: in the job, or in the defaults that it leaves it to."""
+    jobs, defaults = value.get("jobs"), value.get("defaults")
+    common = defaults if isinstance(defaults, dict) else {}
+    for number, job in enumerate(jobs if isinstance(jobs, list) else []):
+        own = job if isinstance(job, dict) else {}
+        for misfit in unpaired({**common, **own}, f"$.jobs[{number}]"):
+            key = misfit.path.rpartition(".")[2]
+            yield misfit if key in own else replace(misfit, path=f"$.defaults.{key}")
 
 
 def _without_prompt(value: dict[str, Any]) -> Iterator[Misfit]:

@@ -37,6 +37,7 @@ from daemon.projections.state import KEPT, State, row_key
 from daemon.settings import PAGE, VERSION, Settings
 from daemon.sheets import Sheet, read
 from daemon.sse import Streams
+from daemon.upkeep import Upkeep
 
 _PAGE_MAX = 1000
 _FOREVER = "private, max-age=31536000, immutable"
@@ -77,6 +78,7 @@ class Web:
             Route("/api/jobs", self._submit, methods=["POST"]),
             Route("/api/log", self._events),
             *Control(self._log, self._settings, self._devices).routes(),
+            *Upkeep(self._log, self._settings.home).routes(),
             Route("/frames/{frame}/preview", self._preview),
             Route("/frames/{frame}/final", self._final),
             Route("/schema/prompt.json", self._schema),
@@ -99,8 +101,14 @@ class Web:
                 "frames": [state.frames[number] for number in shown],
                 "older": state.next_frame - 1 - len(shown),
                 "paces": [
-                    {"model": model, "width": width, "height": height, **msgspec.structs.asdict(pace)}
-                    for (model, width, height), pace in state.paces.items()
+                    {
+                        "model": model,
+                        "width": width,
+                        "height": height,
+                        "sampler": sampler,
+                        **msgspec.structs.asdict(pace),
+                    }
+                    for (model, width, height, sampler), pace in state.paces.items()
                 ],
             }
         )
@@ -203,14 +211,17 @@ class Web:
         ]
 
     async def _cancel(self, request: Request) -> Response:
-        """Stop a frame; the body may say which step was being looked at: `{"step": 7}`."""
+        """Stop a frame; the body may say which step was being looked at, and that what there is should be
+        decoded and kept: `{"step": 7, "keep_partial": true}`.
+        """
         frame = _frame_of(request)
         looked_at = await wished(request, _LookedAt)
         if isinstance(looked_at, Response):
             return looked_at
         if not 0 < frame < self._log.state.next_frame:
             return error(404, f"there is no frame {frame}")
-        decision = partial(decisions.cancel, frame=frame, by=sender(request), step=looked_at.step)
+        step, keep = looked_at.step, looked_at.keep_partial
+        decision = partial(decisions.cancel, frame=frame, by=sender(request), step=step, keep_partial=keep)
         try:
             await self._log.decide(decision, needs=[("frames", frame)])
         except Refused as refusal:
@@ -246,6 +257,7 @@ class _Fresh(StaticFiles):
 
 class _LookedAt(msgspec.Struct, forbid_unknown_fields=True):
     step: Annotated[int, msgspec.Meta(ge=0, lt=2**31)] = 0
+    keep_partial: bool = False
 
 
 def _numbers(event: Event) -> dict[str, Any]:

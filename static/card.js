@@ -38,7 +38,8 @@ export function makeCard(first, { template, epoch, stop, open }) {
     frame = newer;
     paint(element, parts, frame);
     paintStop(element, parts.stop, frame, asked || frame.status === "stopping");
-    if (frame.status === "done") offer(parts, frame, finalUrl(frame, epoch));
+    if (frame.path !== null) offer(parts, frame, finalUrl(frame, epoch));
+    parts.download.hidden = frame.path === null;
     write(parts.note, complaint);
     develop(newestPicture(frame, epoch));
   }
@@ -142,5 +143,4 @@ function offer({ open, download }, frame, url) {
   download.href = url;
   download.setAttribute("aria-label", `Download: ${frame.prompt}`);
   download.download = fileName(frame);
-  download.hidden = false;
 }

@@ -22,6 +22,8 @@
  * @property {number} width
  * @property {number} height
  * @property {number} cfg_scale
+ * @property {string} sampler
+ * @property {string} scheduler
  * @property {number} priority
  * @property {number} step  the last one that has a picture; once cancelled, the last one made
  * @property {number} steps
@@ -29,7 +31,7 @@
  * @property {number} device_deaths  devices that died while making it
  * @property {string | null} generator
  * @property {string | null} device
- * @property {string | null} path  of the final picture once it is written
+ * @property {string | null} path  of the final picture, until it is deleted or missed
  * @property {string | null} preview  of the preview file, while there is one
  * @property {string | null} error
  * @property {string} queued_at
@@ -113,9 +115,11 @@ const named = (devices, device) => [...new Set([...devices.filter((name) => name
  */
 function queued({ job, first_frame, seeds, prompt }, ts) {
   const { project, model, negative_prompt, width, height, cfg_scale, priority, steps } = prompt;
+  const { sampler = "euler", scheduler = "ddim_uniform" } = prompt; // what all were before there was a choice
   return seeds.map((/** @type {number} */ seed, /** @type {number} */ index) => ({
     id: first_frame + index, job, index, status: "queued",
-    project, model, prompt: prompt.prompt, negative_prompt, seed, width, height, cfg_scale, priority,
+    project, model, prompt: prompt.prompt, negative_prompt, seed, width, height, cfg_scale,
+    sampler, scheduler, priority,
     step: 0, steps, attempt: 1, device_deaths: 0,
     generator: null, device: null, path: null, preview: null, error: null,
     queued_at: ts, created_at: null, updated_at: ts, finished_at: null,
@@ -149,9 +153,11 @@ const CHANGES = new Map(
       status: "done", path, step: frame.steps, finished_at: ts, error: null,
     })],
     ["PreviewDeleted", () => ({ preview: null })],
+    ["FinalDeleted", () => ({ path: null })],
+    ["FileMissing", () => ({ path: null })],
     // A Stop that lost the race against the end is in the log, but the end stands.
     ["CancelRequested", (frame) => (hasEnded(frame) ? {} : { status: "stopping" })],
-    ["FrameCancelled", (_, { step }, ts) => ({ status: "cancelled", step, finished_at: ts })],
+    ["FrameCancelled", (_, { step, path = null }, ts) => ({ status: "cancelled", step, path, finished_at: ts })],
     ["FrameFailed", (_, { message, attempt }, ts) => ({
       status: "failed", error: message, attempt, finished_at: ts,
     })],

@@ -31,6 +31,7 @@ export const finalUrl = ({ id }, epoch) => `/frames/${id}/final?log=${encodeURIC
 export function newestPicture(frame, epoch) {
   const { id, step, attempt } = frame;
   if (frame.status === "done") {
+    if (frame.path === null) return null; // deleted since, or missing
     const url = finalUrl(frame, epoch);
     return { url, kind: "final", step, rank: Infinity, alt: frame.prompt };
   }

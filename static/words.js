@@ -15,6 +15,7 @@ export const fileName = (frame) => frame.path?.split("/").at(-1) ?? `frame_${fra
  */
 export function stepText(frame) {
   const { status, step, steps, created_at } = frame;
+  if (status === "done" && frame.path === null) return `${steps} steps, and the picture is gone`;
   if (status === "done") return `${steps} steps${tookText(frame)}`;
   if (status === "cancelled") return step ? `Stopped at step ${step}` : "Stopped before its first step";
   if (status === "failed") return step ? `Failed after step ${step}` : "Failed before its first step";

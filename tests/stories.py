@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 from daemon.events.types import (
     CancelRequested,
     Event,
+    FileMissing,
+    FinalDeleted,
     FinalWritten,
     FrameCancelled,
     FrameCreated,
@@ -83,6 +85,16 @@ def finished(frame: int = 1, job: int = 1) -> FinalWritten:
 def deleted(frame: int = 1, job: int = 1) -> PreviewDeleted:
     """The preview file is gone."""
     return PreviewDeleted(frame=frame, job=job, path=preview_path(frame), why="replaced")
+
+
+def pruned(frame: int = 1, job: int = 1) -> FinalDeleted:
+    """The finished picture was deleted on purpose."""
+    return FinalDeleted(frame=frame, job=job, path=f"frames/task_{frame}.png", why="pruned")
+
+
+def missing(frame: int = 1, job: int = 1) -> FileMissing:
+    """The finished picture was not found."""
+    return FileMissing(frame=frame, job=job, path=f"frames/task_{frame}.png")
 
 
 def cancel_requested(frame: int = 1, job: int = 1) -> CancelRequested:

@@ -116,6 +116,47 @@ def test_kill_9_in_the_middle_of_a_frame_loses_nothing(daemon: Daemon) -> None:
     assert query(daemon.home, starts) == [("DaemonStarted",), ("DaemonStarted",), ("DaemonStopped",)]
 
 
+@pytest.mark.parametrize("victim", ["daemon", "device"])
+def test_a_frame_goes_on_from_its_stored_state_after_kill_9(home: Home, victim: str) -> None:
+    """Whoever dies, the next one makes only the steps that were not stored, and the same pixels."""
+    slow = {**QUICK, "width": 256, "height": 256, "steps": 40, "sampler": "Euler a", "count": 1}
+    with Daemon(home, "--store-every", "0") as running:
+        running.drop("cat.json", slow)
+        seen = running.wait_for_type("PreviewWritten", step=6)
+        if victim == "daemon":
+            running.kill()
+            running.start()
+        else:
+            os.kill(_child(running), 9)
+        resumed = running.wait_for_type("FrameResumed", after=seen["seq"])
+        first = running.wait_for_type("PreviewWritten", after=resumed["seq"])
+        assert 0 < resumed["data"]["step"] < first["data"]["step"]
+        running.wait_for_type("PreviewDeleted", after=first["seq"])
+        running.drop("undisturbed.json", slow)
+        done = running.wait_for_type("FinalWritten", frame=2)
+        running.wait_for_type("PreviewDeleted", after=done["seq"])
+        assert running.stop() == 0
+
+    disturbed, undisturbed = pixels(home)
+    assert disturbed == undisturbed
+    assert not [path.name for path in home.frames.iterdir() if path.suffix != ".png"]
+
+
+def test_a_stopped_frame_can_leave_what_there_is(daemon: Daemon) -> None:
+    """With `keep_partial` the denoised latent of the last step is decoded and its file named in the log."""
+    daemon.drop("slow.json", LONG)
+    daemon.wait_for_type("PreviewWritten", step=2)
+    assert daemon.post("api/frames/1/cancel", {"step": 2, "keep_partial": True}).status_code == 200
+
+    cancelled = daemon.wait_for_type("FrameCancelled")
+    path = daemon.home.root / cancelled["data"]["path"]
+    assert path.name.endswith("_partial.png")
+    assert Image.open(path).size == (256, 256)
+    tidy = daemon.wait_for_type("PreviewDeleted", after=cancelled["seq"])
+    assert tidy["data"]["why"] == "cancelled"
+    assert [file.name for file in daemon.home.frames.iterdir()] == [path.name]
+
+
 def test_ctrl_c_in_the_middle_of_a_frame_ends_cleanly_and_the_frame_waits(daemon: Daemon) -> None:
     """A person's Ctrl-C is no crash."""
     daemon.drop("cat.json", LONG)
@@ -124,7 +165,7 @@ def test_ctrl_c_in_the_middle_of_a_frame_ends_cleanly_and_the_frame_waits(daemon
 
     assert story(daemon.home, 1)[-2:] == ["FrameInterrupted", "PreviewDeleted"]
     assert query(daemon.home, "SELECT status, preview FROM frames") == [("queued", None)]
-    assert not list(daemon.home.frames.iterdir())
+    assert not list(daemon.home.frames.glob("task_*"))
     reasons = "SELECT data->>'reason' FROM events WHERE type = 'DaemonStopped'"
     assert query(daemon.home, reasons) == [("signal",)]
 
@@ -224,6 +265,21 @@ def test_a_port_that_is_taken_is_refused_in_one_line(daemon: Daemon, tmp_path: P
     ended = subprocess.run(second, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 1
     assert "choose another --port" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "sentence"),
+    [("--model", "dmeo", "there is no model dmeo"), ("--device", "cuda:7", "there is no device cuda:7")],
+)
+def test_what_cannot_be_had_ends_the_daemon_in_one_line(
+    home: Home, option: str, value: str, sentence: str
+) -> None:
+    """A misspelt model or device is said at once, not at the first frame and not again and again."""
+    command = [sys.executable, "-m", "daemon", "up", "--home", str(home.root), "--port", "0", option, value]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 1
+    assert sentence in ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1
 
 
 def test_the_daemons_process_has_no_torch(daemon: Daemon) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from daemon.history import reading
 from daemon.settings import Home
-from tests.daemons import query
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -56,4 +56,5 @@ def test_the_readmes_first_drop_becomes_a_picture_and_its_query_runs(home: Home,
     assert (home.done / "circle.json").exists()
     assert len(list(home.frames.glob("task_1_*.png"))) == 1
     (sql,) = blocks("sql")
-    assert [step for _, step, _, _ in query(home, sql)][-1] == 40
+    with reading.opened(home) as history:
+        assert [step for _, step, _, _ in history.connection.execute(sql).fetchall()][-1] == 40

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from daemon import parameters
+from daemon import parameters, samplers
 from daemon.events.types import Recipe
 from tests.stories import finished
 
@@ -116,7 +116,7 @@ def test_the_text_of_a_picture_is_what_other_programs_parse() -> None:
     prompt = replace(RECIPE.prompt, negative_prompt="blurry, grey", model="sd xl, 1.0")
     assert parameters.write(replace(RECIPE, prompt=prompt)) == (
         "a red fox\nNegative prompt: blurry, grey\n"
-        "Steps: 4, Sampler: EulerDiscreteScheduler, CFG scale: 5, Seed: 7, Size: 256x256, "
+        "Steps: 4, Sampler: Euler, Schedule type: Normal, CFG scale: 5, Seed: 7, Size: 256x256, "
         'Model: "sd xl, 1.0", Version: Safelight 0.1.0'
     )
 
@@ -173,3 +173,13 @@ def test_no_text_breaks_the_reader(text: str) -> None:
 def test_a_long_text_takes_no_longer_than_it_is(piece: str) -> None:
     """A megabyte of what is worst for a careless reader; the suite's own time limit is the judge."""
     parameters.read("Steps: 1, b: 2, c: 3, " + piece * (2**20 // len(piece)))
+
+
+@pytest.mark.parametrize("sampler", samplers.SAMPLERS.values(), ids=lambda sampler: sampler.name)
+def test_every_sampler_is_read_back_from_what_others_call_it(sampler: samplers.Sampler) -> None:
+    """With each scheduler that it goes with."""
+    for scheduler in sampler.schedulers:
+        prompt = replace(RECIPE.prompt, sampler=sampler.name, scheduler=scheduler)
+        keys = parameters.read(parameters.write(replace(RECIPE, prompt=prompt))).keys
+        choice = samplers.choose(keys["sampler"], keys["scheduler"])
+        assert choice == samplers.Choice(sampler=sampler.name, scheduler=scheduler)

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import typer
 
 from daemon.commands.findings import Finding
-from daemon.commands.terms import DEFAULT_HOME, REFUSED, HomeOption, JsonOption, home_of, print_json
+from daemon.commands.options import DEFAULT_HOME, HomeOption, JsonOption, home_at
+from daemon.commands.terms import REFUSED, print_json
 from daemon.settings import Home
 
 EXIT_CODES = "Exit codes: 0 nothing is bad; 1 something is."
@@ -15,7 +16,7 @@ def doctor(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None
     """Check the home and the machine, and say what to do."""
 
     findings: list[Finding] = []
-    for finding in _look(home_of(home)):
+    for finding in _look(home_at(home)):
         findings.append(finding)
         if not as_json:
             _print(finding)

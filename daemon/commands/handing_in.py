@@ -9,8 +9,9 @@ import typer
 
 from daemon.client import Client, NotRunning, Refused
 from daemon.commands import waiting
+from daemon.commands.options import fail
 from daemon.commands.submit import refuse
-from daemon.commands.terms import DONE, INTERRUPTED, NOT_RUNNING, REFUSED, fail, print_json
+from daemon.commands.terms import DONE, INTERRUPTED, NOT_RUNNING, REFUSED, print_json
 from daemon.events.types import JobAccepted
 from daemon.faults import Fault
 from daemon.settings import Home

@@ -4,16 +4,8 @@ from typing import Annotated, Any
 
 import typer
 
-from daemon.commands.terms import (
-    DEFAULT_HOME,
-    MISTYPED,
-    HomeOption,
-    JsonOption,
-    explained,
-    fail,
-    home_of,
-    print_json,
-)
+from daemon.commands.options import DEFAULT_HOME, HomeOption, JsonOption, fail, home_at
+from daemon.commands.terms import MISTYPED, explained, print_json
 
 
 def cancel(
@@ -82,7 +74,7 @@ def _post(home: HomeOption, path: str, body: object) -> dict[str, Any]:
     with explained():
         from daemon.client import connected
 
-        with connected(home_of(home)) as daemon:
+        with connected(home_at(home)) as daemon:
             return daemon.post(path, body)
 
 

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from daemon.commands.terms import DEFAULT_HOME, HomeOption, JsonOption, explained, home_of, print_json
+from daemon.commands.options import DEFAULT_HOME, HomeOption, JsonOption, home_at
+from daemon.commands.terms import explained, print_json
 
 RECENT = 400
 """Events among which the pace of the running frames is looked for."""
@@ -13,7 +14,7 @@ def status(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None
     with explained():
         from daemon.client import connected
 
-        with connected(home_of(home)) as daemon:
+        with connected(home_at(home)) as daemon:
             state = daemon.get("/api/status")
             recent = daemon.get("/api/log", after=max(0, state["position"] - RECENT), limit=RECENT)["events"]
             inbox = _inbox(daemon)

@@ -18,17 +18,8 @@ import typer
 
 from daemon import address
 from daemon.arrivals import FORMS
-from daemon.commands.terms import (
-    DEFAULT_HOME,
-    MISTYPED,
-    NOT_RUNNING,
-    HomeOption,
-    JsonOption,
-    explained,
-    fail,
-    home_of,
-    print_json,
-)
+from daemon.commands.options import DEFAULT_HOME, HomeOption, JsonOption, fail, home_at
+from daemon.commands.terms import MISTYPED, NOT_RUNNING, explained, print_json
 from daemon.faults import Fault
 from daemon.files import write_whole
 from daemon.settings import DEMO, Home
@@ -66,7 +57,7 @@ def submit(
         "priority": priority,
     }
     content, suffix = _content(prompt, {key: value for key, value in options.items() if value is not None})
-    place = home_of(home)
+    place = home_at(home)
     if address.read(place) is None:
         _leave(place, content, suffix, wait, as_json)
         return

@@ -1,15 +1,12 @@
-"""What all commands share: options, exit codes, and the one line that says what went wrong."""
+"""What the commands that talk to a daemon share: exit codes, and the one line that says what it refused."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Any
 
 import msgspec
-import typer
 
-from daemon.settings import Home
+from daemon.commands.options import fail
 
 DONE = 0
 REFUSED = 1
@@ -24,23 +21,6 @@ EXIT_CODES = (
     "Exit codes: 0 done; 1 refused, or a picture failed or was cancelled; 2 mistyped, or a prompt with "
     "faults; 3 no daemon runs on this home; 130 Ctrl-C."
 )
-
-DEFAULT_HOME = Path("~/safelight")
-HomeOption = Annotated[
-    Path, typer.Option(help="The folder of everything that is yours.", envvar="SAFELIGHT_HOME")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")]
-
-
-def home_of(path: Path) -> Home:
-    """The home that was asked for."""
-    return Home(path.expanduser().absolute())
-
-
-def fail(message: str, code: int = REFUSED) -> NoReturn:
-    """End with one line on standard error."""
-    print(f"safelight: {' '.join(message.split())}", file=sys.stderr)
-    raise typer.Exit(code)
 
 
 @contextmanager

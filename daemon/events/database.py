@@ -1,6 +1,7 @@
 """The DuckDB file: its schema, its settings, and rows in and out."""
 
 import uuid
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,12 @@ CREATE TRIGGER events_never_changed AFTER UPDATE ON events FOR EACH STATEMENT
     INSERT INTO _guard SELECT error('append-only: events are never changed');
 """
 
+UNREADABLE = (duckdb.Error, UnicodeDecodeError)
+"""What reading a damaged file raises: an error of DuckDB's, or a value, or the error's own words, that is no
+text."""
+
 _COLUMNS = "seq, epoch_us(ts), type, version, job, frame, cause, data, hash"
+_BATCH = 5000
 # A checkpoint stalls the writer and is the one moment in which a power cut can hurt the file, so it
 # happens on purpose only (`Store.checkpoint`), and when the last connection is closed.
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
@@ -71,6 +77,13 @@ def read(connection: duckdb.DuckDBPyConnection, after: int, limit: int) -> list[
     """Up to `limit` rows that follow row `after`, in order."""
     query = f"SELECT {_COLUMNS} FROM events WHERE seq > ? ORDER BY seq LIMIT ?"
     return [_row(found) for found in connection.execute(query, (after, limit)).fetchall()]
+
+
+def stream(connection: duckdb.DuckDBPyConnection, condition: str = "true") -> Iterator[Row]:
+    """The rows that fulfil a condition in SQL, in order, as they are fetched."""
+    found = connection.execute(f"SELECT {_COLUMNS} FROM events WHERE {condition} ORDER BY seq")
+    while some := found.fetchmany(_BATCH):
+        yield from map(_row, some)
 
 
 def values(row: Row) -> tuple[object, ...]:

@@ -130,6 +130,8 @@ class Log(Generic[S]):
         self._wanted = anyio.Event()
         self._bell = anyio.Event()
         self._closed: LogFailed | None = None
+        self.flushing = anyio.Lock()
+        """Held while the tables are brought up to the state: one flush must not settle another's rows."""
         if memory is not None:
             memory.restore(store.connection, state)
         self._fold()
@@ -214,8 +216,7 @@ class Log(Generic[S]):
 
     async def _seal(self) -> None:
         upto = self.position
-        async with self.cursor() as cursor:
-            await to_thread.run_sync(self._store.seal, cursor, upto)
+        await self.aside(partial(self._store.seal, upto=upto))
         await self._in_thread(self._store.checkpoint)
 
     async def changed(self, after: int) -> int:
@@ -248,6 +249,11 @@ class Log(Generic[S]):
             yield cursor
         finally:
             cursor.close()
+
+    async def aside(self, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+        """Run `work` on such a connection, in a thread of its own: appends go on meanwhile."""
+        async with self.cursor() as cursor:
+            return await to_thread.run_sync(work, cursor)
 
     async def recorded(self, seq: int) -> Recorded:
         """One event. Raises `LookupError` if there is none of that number."""

@@ -103,7 +103,7 @@ def _connect_or_replace(
     try:
         connection = database.connect(path)
         fault = None if kept is None else _disagreement(connection, kept)
-    except duckdb.Error as error:
+    except database.UNREADABLE as error:
         fault = str(error).splitlines()[0]
         if "Could not set lock" in fault:
             raise HomeInUse(f"another program has {path} open: {fault}") from error
@@ -166,7 +166,7 @@ def _take_in(connection: duckdb.DuckDBPyConnection, segment: Segment) -> None:
     _, previous = database.last(connection)
     try:
         connection.execute(f"INSERT INTO events FROM {segments.source([segment])} ORDER BY seq")
-    except duckdb.Error as error:
+    except database.UNREADABLE as error:
         reason = str(error).splitlines()[0]
     else:
         wrong = _first_unchained(database.read(connection, segment.first - 1, _ALL), previous)

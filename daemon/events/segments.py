@@ -1,8 +1,8 @@
 """Sealed segments: immutable Parquet files that hold the log's rows, readable by anyone.
 
-A segment is written under a temporary name, fsynced, and renamed to `{first}-{last}.parquet`. It never
-changes. Small neighbours are merged in time: the merged one is in place before the small ones go, so a
-crash leaves at worst rows that are there twice, and `cover` takes each once.
+A segment is written under a temporary name, fsynced, listed with its checksum (`sums`), and renamed to
+`{first}-{last}.parquet`. It never changes. Small neighbours are merged in time: the merged one is in place
+before the small ones go, so a crash leaves at worst rows that are there twice, and `cover` takes each once.
 """
 
 import re
@@ -12,6 +12,7 @@ from pathlib import Path
 import duckdb
 import msgspec
 
+from daemon.events import sums
 from daemon.files import TEMPORARY, sync_file, sync_folder
 
 MERGE_AT = 16
@@ -72,6 +73,9 @@ def merge(connection: duckdb.DuckDBPyConnection, folder: Path) -> Segment | None
         small.insert(0, segment)
     if len(small) < MERGE_AT:
         return None
+    listed = sums.listed(folder)
+    if any(listed.get(segment.path.name) != sums.of(segment.path) for segment in small):
+        return None  # a damaged one would be sealed anew as if it were right
     query = f"SELECT {_COLUMNS} FROM {source(small)} ORDER BY seq"
     merged = _write(connection, folder, query, small[0].first, small[-1].last)
     for segment in small:
@@ -101,6 +105,7 @@ def _write(connection: duckdb.DuckDBPyConnection, folder: Path, query: str, firs
         options = "FORMAT parquet, COMPRESSION zstd"
         connection.execute(f"COPY ({query}) TO {_quoted(temporary)} ({options})")
         sync_file(temporary)
+        sums.enter(folder, path.name, sums.of(temporary))
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -141,10 +141,13 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     scheduler: str
     """The diffusers class."""
     scheduler_config: dict[str, Any]
+    """Where it differs from the class's defaults."""
     dtype: str
     device: str
     versions: dict[str, str]
     """Of torch, diffusers and transformers."""
+    sigmas: list[float] = []
+    """Noise levels at each call of the UNet, and the one at which the last ends."""
 
 
 class FinalWritten(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -174,6 +177,23 @@ class PreviewDeleted(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     why: Literal["replaced", "cancelled", "failed", "interrupted", "orphan"]
 
 
+class FinalDeleted(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The finished picture goes, on purpose; what happened to it before stays in the log."""
+
+    frame: int
+    job: int
+    path: str
+    why: Literal["pruned"]
+
+
+class FileMissing(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A start found that the finished picture is not where the log says; nobody told the daemon why."""
+
+    frame: int
+    job: int
+    path: str
+
+
 class CancelRequested(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Someone asked to stop a frame, looking at the picture of `step`."""
 
@@ -182,6 +202,8 @@ class CancelRequested(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     by: str
     """`the page at ADDRESS`, `NAME at the command line`, or the address alone."""
     step: Step
+    keep_partial: bool = False
+    """Whether what there is should be decoded and kept."""
 
 
 class QueuePaused(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -205,11 +227,13 @@ class JobReprioritised(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class FrameCancelled(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The frame was stopped after `step` steps; the VAE decode was not paid for."""
+    """The frame was stopped after `step` steps; the VAE decode was not paid for, unless it was asked for."""
 
     frame: int
     job: int
     step: Step
+    path: str | None = None
+    """Of the partial picture, where it was to be kept."""
 
 
 class FrameFailed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -256,6 +280,8 @@ Event = (
     | PreviewWritten
     | FinalWritten
     | PreviewDeleted
+    | FinalDeleted
+    | FileMissing
     | CancelRequested
     | QueuePaused
     | QueueResumed

@@ -1,6 +1,6 @@
 """The GPU task group: one task per device in the daemon, one child process that samples.
 
-In the daemon: `plan`, `wire`, `process`, `device`, `making`, `recovery`. In the child only: `child`,
-`orders`, `work`, `sdxl`, `denoise`, `previews`, `demo`; nothing in the daemon may import those, because
-they bring torch with them.
+In the daemon: `plan`, `wire`, `process`, `device`, `making`, `stored`, `recovery`. In the child only:
+`child`, `orders`, `work`, `sdxl`, `single_file`, `denoise`, `samplers`, `snapshots`, `previews`, `demo`;
+nothing in the daemon may import those, because they bring torch with them.
 """

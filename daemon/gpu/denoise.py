@@ -5,16 +5,16 @@ that nobody wants: only `finish` decodes. Every operation is the one that `Stabl
 makes, in its order, so with the same seed the pixels are equal bit for bit on a CPU.
 """
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers import EulerDiscreteScheduler
 from diffusers.utils.torch_utils import randn_tensor
 
-from daemon.gpu import wire
+from daemon.gpu import samplers, wire
 from daemon.gpu.previews import Pixels
 from daemon.gpu.sdxl import Checkpoint
 
@@ -36,13 +36,23 @@ class Denoise:
     """SDXL's other conditions: the pooled prompt `text_embeds`, and `time_ids` (sizes and crop)."""
     latent: torch.Tensor
     """x_t, 1 × 4 × height/8 × width/8, in the scheduler's scale."""
+    times: torch.Tensor
+    """The scheduler's timesteps on the device. The scheduler itself keeps them on the CPU: some classes look
+    noise levels up by timestep, and would wait for the device at each step."""
+    sigmas: list[float]
+    """As `samplers.levels` gives them."""
+    generator: torch.Generator
+    """Drew the first noise, and draws that of each step."""
+    denoised: torch.Tensor | None = None
+    """The last step's x0, float32."""
     step: int = 0
-    """Steps made."""
+    """Steps made, as a person counts them: samplers of second order call the UNet twice but in the last."""
 
     @property
     def steps(self) -> int:
         """Steps to make in all."""
-        return len(self.scheduler.timesteps)
+        order: int = self.scheduler.order
+        return -(-len(self.times) // order)
 
 
 @dataclass(frozen=True)
@@ -62,9 +72,13 @@ def begin(checkpoint: Checkpoint, request: wire.Begin) -> Denoise:
     from an encoded empty string (`force_zeros_for_empty_prompt`). A `cfg_scale` of 1 or less is unguided.
     """
     guided = request.cfg_scale > 1
+    generator = torch.Generator("cpu").manual_seed(request.seed)
+    config = checkpoint.pipe.scheduler.config
     with torch.inference_mode():
         embeds, pooled = _encode(checkpoint, request, guided)
-        scheduler = _scheduler(checkpoint, request.steps)
+        scheduler = samplers.fresh(request.sampler, request.scheduler, config, request.seed)
+        scheduler.set_timesteps(request.steps)
+        noise = _noise(checkpoint, request, embeds.dtype, generator)
         return Denoise(
             checkpoint=checkpoint,
             scheduler=scheduler,
@@ -72,40 +86,115 @@ def begin(checkpoint: Checkpoint, request: wire.Begin) -> Denoise:
             guided=guided,
             embeds=embeds,
             added={"text_embeds": pooled, "time_ids": _time_ids(checkpoint, request, embeds)},
-            latent=_noise(checkpoint, request, embeds.dtype) * scheduler.init_noise_sigma,
+            latent=noise * scheduler.init_noise_sigma,
+            times=scheduler.timesteps.to(checkpoint.device),
+            sigmas=samplers.levels(scheduler),
+            generator=generator,
         )
 
 
 def step(state: Denoise) -> Denoised:
-    """Advance by one sampler step, in place."""
-    unet, scheduler = state.checkpoint.pipe.unet, state.scheduler
-    timestep, sigma = scheduler.timesteps[state.step], scheduler.sigmas[state.step].item()
+    """Advance by one step, in place."""
+    first = state.step * state.scheduler.order
     with torch.inference_mode():
-        doubled = torch.cat([state.latent] * 2) if state.guided else state.latent
-        predicted = unet(
-            scheduler.scale_model_input(doubled, timestep),
-            timestep,
-            encoder_hidden_states=state.embeds,
-            added_cond_kwargs=state.added,
-            return_dict=False,
-        )[0]
-        if state.guided:
-            without, with_prompt = predicted.chunk(2)
-            predicted = without + state.cfg_scale * (with_prompt - without)
-        # Euler's pred_original_sample is x0 exactly, for epsilon and v-prediction alike.
-        state.latent, denoised = scheduler.step(predicted, timestep, state.latent, return_dict=False)
+        denoised = _advance(state, first)
+        for call in range(first + 1, min(first + state.scheduler.order, len(state.times))):
+            denoised = _advance(state, call)
+    state.denoised = denoised
     state.step += 1
-    return Denoised(denoised, sigma)
+    return Denoised(denoised, state.sigmas[first])
 
 
-def finish(state: Denoise) -> Pixels:
-    """Decode the latent as it stands: uint8, height × width × 3."""
-    pipe = state.checkpoint.pipe
-    with torch.inference_mode(), _safe_precision(pipe.vae) as dtype:
-        decoded = pipe.vae.decode(_unscaled(pipe.vae, state.latent.to(dtype)), return_dict=False)[0]
+def _advance(state: Denoise, call: int) -> torch.Tensor:
+    """One call of the UNet and what the sampler makes of it; answers x0 as that call predicts it."""
+    scheduler, before = state.scheduler, state.latent
+    timestep = scheduler.timesteps[call]
+    predicted = _predict(state, scheduler.scale_model_input(before, timestep), state.times[call])
+    random = {"generator": state.generator} if _draws(scheduler) else {}
+    answer: tuple[torch.Tensor, ...] = scheduler.step(
+        predicted, timestep, before, **random, return_dict=False
+    )
+    state.latent = answer[0]
+    if len(answer) > 1:
+        return answer[1].float()
+    return _x0(scheduler.config.prediction_type, scheduler.sigmas[call], before.float(), predicted.float())
+
+
+def _predict(state: Denoise, scaled: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+    """What the UNet says of a latent in its own scale, led by the prompt."""
+    scaled = scaled.to(state.checkpoint.dtype)  # some samplers answer in float32 whatever the UNet is in
+    predicted: torch.Tensor = state.checkpoint.pipe.unet(
+        torch.cat([scaled] * 2) if state.guided else scaled,
+        timestep,
+        encoder_hidden_states=state.embeds,
+        added_cond_kwargs=state.added,
+        return_dict=False,
+    )[0]
+    if not state.guided:
+        return predicted
+    without, with_prompt = predicted.chunk(2)
+    return without + state.cfg_scale * (with_prompt - without)
+
+
+def _draws(scheduler: Any) -> bool:
+    """Whether the sampler takes fresh noise at each step."""
+    return "generator" in inspect.signature(scheduler.step).parameters
+
+
+def _x0(kind: str, sigma: torch.Tensor, sample: torch.Tensor, predicted: torch.Tensor) -> torch.Tensor:
+    """x0 for schedulers that do not give it. They hold the sample as α · x0 + σα · ε with α = 1/√(σ² + 1)
+    (Lu et al. 2022, arXiv 2211.01095, section 2); v is α · ε − σα · x0 (Salimans and Ho 2022, appendix D).
+    """
+    alpha = 1 / (sigma**2 + 1) ** 0.5
+    if kind == "v_prediction":
+        return alpha * sample - sigma * alpha * predicted
+    return (sample - sigma * alpha * predicted) / alpha
+
+
+def finish(state: Denoise, tiled: bool = False) -> Pixels:
+    """Decode the latent as it stands after the last step: uint8, height × width × 3."""
+    return decode(state.checkpoint, state.latent, tiled)
+
+
+def decode(checkpoint: Checkpoint, latent: torch.Tensor, tiled: bool = False) -> Pixels:
+    """The picture of a latent in model space (1 × 4 × h × w): uint8, 8h × 8w × 3.
+
+    `tiled` takes less memory and blends tiles where they meet. Raises `NotFinite` for a latent of NaN.
+    """
+    pipe = checkpoint.pipe
+    with torch.inference_mode(), _tiles(pipe.vae, tiled):
+        with _safe_precision(pipe.vae, pipe.vae.config.force_upcast) as dtype:
+            decoded = _decode(pipe.vae, latent.to(dtype))
+        if not decoded.isfinite().all() and dtype == torch.float16:
+            # The VAE's config denies that float16 overflows, and it did.
+            with _safe_precision(pipe.vae, upcast=True) as dtype:
+                decoded = _decode(pipe.vae, latent.to(dtype))
+        if not decoded.isfinite().all():
+            raise NotFinite("the picture came out as NaN: the checkpoint overflows with these settings")
         image = pipe.image_processor.postprocess(decoded, output_type="np")[0]
     pixels: Pixels = (image * 255).round().astype("uint8")
     return pixels
+
+
+class NotFinite(Exception):
+    """What came out is no picture."""
+
+
+def _decode(vae: Any, latent: torch.Tensor) -> torch.Tensor:
+    decoded: torch.Tensor = vae.decode(_unscaled(vae, latent), return_dict=False)[0]
+    return decoded
+
+
+@contextmanager
+def _tiles(vae: Any, tiled: bool) -> Iterator[None]:
+    if not tiled:
+        yield
+        return
+    vae.enable_tiling()
+    try:
+        yield
+    finally:
+        vae.disable_tiling()
 
 
 def _encode(checkpoint: Checkpoint, request: wire.Begin, guided: bool) -> tuple[torch.Tensor, torch.Tensor]:
@@ -128,18 +217,10 @@ def _time_ids(checkpoint: Checkpoint, request: wire.Begin, embeds: torch.Tensor)
     return ids.repeat(len(embeds), 1)
 
 
-def _scheduler(checkpoint: Checkpoint, steps: int) -> Any:
-    """A fresh one, set to `steps`; making one takes about a millisecond."""
-    config = checkpoint.pipe.scheduler.config
-    scheduler: Any = EulerDiscreteScheduler.from_config(config)  # type: ignore[no-untyped-call]  # as it is
-    scheduler.set_timesteps(steps, device=checkpoint.device)
-    scheduler.set_begin_index(0)  # else the first step looks its index up on the device and waits for it
-    return scheduler
-
-
-def _noise(checkpoint: Checkpoint, request: wire.Begin, dtype: torch.dtype) -> torch.Tensor:
+def _noise(
+    checkpoint: Checkpoint, request: wire.Begin, dtype: torch.dtype, generator: torch.Generator
+) -> torch.Tensor:
     """Unit noise drawn on the CPU whatever the device, so that a seed means one picture everywhere."""
-    generator = torch.Generator("cpu").manual_seed(request.seed)
     factor = checkpoint.pipe.vae_scale_factor
     shape = (1, checkpoint.pipe.unet.config.in_channels, request.height // factor, request.width // factor)
     noise: torch.Tensor = randn_tensor(shape, generator=generator, device=checkpoint.device, dtype=dtype)
@@ -147,9 +228,9 @@ def _noise(checkpoint: Checkpoint, request: wire.Begin, dtype: torch.dtype) -> t
 
 
 @contextmanager
-def _safe_precision(vae: Any) -> Iterator[torch.dtype]:
-    """Hold the VAE in float32 where its config says that float16 overflows; gives the dtype to decode in."""
-    if vae.dtype != torch.float16 or not vae.config.force_upcast:
+def _safe_precision(vae: Any, upcast: bool) -> Iterator[torch.dtype]:
+    """Hold a float16 VAE in float32 if it is to be `upcast`; gives the dtype to decode in."""
+    if vae.dtype != torch.float16 or not upcast:
         yield vae.dtype
         return
     vae.to(dtype=torch.float32)

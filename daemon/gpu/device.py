@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 from functools import partial
 
 import anyio
+from anyio import to_thread
 from anyio.abc import TaskStatus
 
 from daemon import pictures
 from daemon.events.log import Log
-from daemon.gpu import plan, wire
+from daemon.gpu import plan, stored, wire
 from daemon.gpu.making import Making
 from daemon.gpu.process import Child, ChildDied, started
 from daemon.gpu.recovery import interrupt, tidy
@@ -22,7 +23,7 @@ from daemon.projections.decisions import Interruption
 from daemon.projections.frames import BEING_MADE, Frame
 from daemon.projections.laws import Refused
 from daemon.projections.state import State
-from daemon.settings import Home
+from daemon.settings import Settings
 
 RESTART_AFTER = 1.0
 """Seconds between a child's death and its successor's start, doubled up to a minute while it keeps dying
@@ -31,13 +32,18 @@ before it is ready."""
 logger = logging.getLogger(__name__)
 
 
+class NoDevice(Exception):
+    """There is no such device; the message says so to the person who named it."""
+
+
 class Device:
     """A GPU, or the CPU, at work. `run` is its task."""
 
-    def __init__(self, name: str, home: Home, log: Log[State], recent: pictures.Recent) -> None:
-        """`name` as in `Settings.device`; `recent` receives each preview for the web to serve."""
-        self.name = name
-        self._home = home
+    def __init__(self, settings: Settings, log: Log[State], recent: pictures.Recent) -> None:
+        """`recent` receives each preview for the web to serve."""
+        self.name = settings.device
+        self._home = settings.home
+        self._store_every = settings.store_every
         self._log = log
         self._recent = recent
 
@@ -45,7 +51,10 @@ class Device:
         return f"<Device {self.name}>"
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
-        """Make frames until cancelled. A child that dies is replaced; its frame waits for the new one."""
+        """Make frames until cancelled. A child that dies is replaced; its frame waits for the new one.
+
+        Raises `NoDevice`.
+        """
         task_status.started()
         pause = RESTART_AFTER
         while True:
@@ -62,6 +71,8 @@ class Device:
 
     async def _first_word(self, child: Child) -> wire.Ready:
         ready = await child.receive()
+        if isinstance(ready, wire.NoDevice):
+            raise NoDevice(f"{ready.message}; choose another --device")
         assert isinstance(ready, wire.Ready), ready
         self.name = ready.device
         versions = ", ".join(f"{name} {version}" for name, version in ready.versions.items())
@@ -102,14 +113,19 @@ class Device:
     async def _make(self, child: Child, ready: wire.Ready, frame: Frame) -> None:
         """One frame, from its beginning to no trace of a preview. Raises `ChildDied`."""
         path = f"{self._home.frames.name}/{_preview_name(self._log.state, frame)}"
-        decision = partial(decisions.begin, frame=frame.id, path=path, device=self.name)
+        key = self._key(ready, frame)
+        kept = await to_thread.run_sync(stored.load, self._home.frames, frame.id, key)
+        step = 0 if kept is None else kept.step
+        decision = partial(decisions.begin, frame=frame.id, path=path, device=self.name, step=step)
         try:
             (begun,) = await self._log.decide(decision, cause=self._log.state.reasons[frame.id])
         except Refused:
             return  # It was cancelled between our choice and the log's turn.
         made = self._log.state.frames[frame.id]
         try:
-            await Making(self._log, self._home, self._recent, ready, made, begun.seq).run(child)
+            keeping = stored.Keeping(self._store_every, key, kept)
+            making = Making(self._log, self._home, self._recent, ready, made, begun.seq, keeping)
+            await making.run(child)
         except ChildDied as death:
             await self._put_away(frame.id, "device_died", str(death), begun.seq)
             raise
@@ -120,6 +136,13 @@ class Device:
             self._recent.drop(frame.id)
         with anyio.CancelScope(shield=True):
             await tidy(self._log, self._home, frame.id, begun.seq)
+
+    @staticmethod
+    def _key(ready: wire.Ready, frame: Frame) -> str:
+        """What a stored state of the frame depends on."""
+        words = (frame.id, frame.model, frame.prompt, frame.negative_prompt, frame.seed)
+        numbers = (frame.width, frame.height, frame.steps, frame.cfg_scale, frame.sampler, frame.scheduler)
+        return stored.key(*words, *numbers, ready.device, ready.versions)
 
     async def _put_away(self, frame: int, why: Interruption, message: str, cause: int) -> None:
         """Nothing more comes of a frame here: it goes back to the queue, unless it ended just before."""

@@ -17,6 +17,7 @@ from anyio import to_thread
 from daemon import pictures, png, reprints
 from daemon.events.log import Log
 from daemon.events.types import (
+    CancelRequested,
     Event,
     FinalWritten,
     FrameCancelled,
@@ -27,8 +28,9 @@ from daemon.events.types import (
     Recipe,
 )
 from daemon.files import write_whole
-from daemon.gpu import wire
+from daemon.gpu import stored, wire
 from daemon.gpu.process import Child, ChildDied
+from daemon.gpu.stored import Keeping
 from daemon.projections.frames import Frame
 from daemon.projections.state import State
 from daemon.prompts import Prompt
@@ -50,6 +52,7 @@ class Making:
         ready: wire.Ready,
         frame: Frame,
         cause: int,
+        keeping: Keeping,
     ) -> None:
         """`frame` as the event `cause` left it."""
         assert frame.preview is not None
@@ -60,6 +63,7 @@ class Making:
         self._frame = frame
         self._preview = frame.preview
         self._cause = cause
+        self._keeping = keeping
         self._began = time.monotonic()
 
     async def run(self, child: Child) -> None:
@@ -90,13 +94,20 @@ class Making:
             steps=frame.steps,
             cfg_scale=frame.cfg_scale,
             seed=frame.seed,
+            sampler=frame.sampler,
+            scheduler=frame.scheduler,
+            store_every=self._keeping.every,
+            resume=None if self._keeping.resume is None else self._keeping.resume.data,
         )
 
     async def _forward_cancel(self, child: Child) -> None:
         frames = self._log.state.frames
         while frames[self._frame.id].status != "stopping":
             await self._log.changed(self._log.position)
-        await child.send(wire.Cancel(frame=self._frame.id, attempt=self._frame.attempt))
+        (request,) = await self._log.read(self._log.state.reasons[self._frame.id] - 1, limit=1)
+        assert isinstance(request.event, CancelRequested), request
+        keep = request.event.keep_partial
+        await child.send(wire.Cancel(frame=self._frame.id, attempt=self._frame.attempt, keep_partial=keep))
 
     async def _record(self, reply: wire.Reply) -> bool:
         """Turn one reply into what it means; True once the frame has ended."""
@@ -113,16 +124,30 @@ class Making:
             case wire.LoadFailed():
                 await self._fail_model(reply)
                 return True
-            case wire.Cancelled(step=step):
-                cancelled = FrameCancelled(frame=self._frame.id, job=self._frame.job, step=step)
-                await self._log.append(cancelled, cause=self._log.state.reasons[self._frame.id])
+            case wire.Stored(step=step, data=data):
+                where = (self._home.frames, self._frame.id)
+                await to_thread.run_sync(stored.save, *where, step, self._keeping.key, data)
+            case wire.Cancelled():
+                await self._end_cancelled(reply)
                 return True
             case wire.Failed(kind=kind, message=message):
                 await self._append(self._failed(kind, message))
                 return True
-            case wire.Ready():
+            case wire.Ready() | wire.NoDevice():
                 raise AssertionError("a child is ready only once")
         return False
+
+    async def _end_cancelled(self, reply: wire.Cancelled) -> None:
+        path = None
+        if reply.data is not None:
+            path = pictures.partial_name(self._preview)
+            try:
+                await to_thread.run_sync(_write, self._home.root / path, reply.data, True)
+            except OSError as error:
+                logger.warning("frame %d: what there is could not be written: %s", self._frame.id, error)
+                path = None
+        cancelled = FrameCancelled(frame=self._frame.id, job=self._frame.job, step=reply.step, path=path)
+        await self._log.append(cancelled, cause=self._log.state.reasons[self._frame.id])
 
     async def _append(self, event: Event) -> None:
         await self._log.append(event, cause=self._cause)
@@ -206,12 +231,15 @@ class Making:
             model=frame.model,
             project=frame.project,
             priority=frame.priority,
+            sampler=frame.sampler,
+            scheduler=frame.scheduler,
         )
         return Recipe(
             prompt=prompt,
             seed=frame.seed,
             scheduler=reply.scheduler,
             scheduler_config=reply.scheduler_config,
+            sigmas=reply.sigmas,
             dtype=reply.dtype,
             device=self._ready.device,
             versions=self._ready.versions,

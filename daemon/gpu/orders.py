@@ -17,13 +17,20 @@ class Order:
 
     begin: wire.Begin
     _stop: threading.Event = field(default_factory=threading.Event)
+    _keep: threading.Event = field(default_factory=threading.Event)
 
     def stopped(self) -> bool:
         """True once a Cancel has come."""
         return self._stop.is_set()
 
-    def stop(self) -> None:
+    def keeps_partial(self) -> bool:
+        """True if the Cancel asked for what there is."""
+        return self._keep.is_set()
+
+    def stop(self, keep_partial: bool) -> None:
         """Note the Cancel; the sampling loop looks between steps."""
+        if keep_partial:
+            self._keep.set()
         self._stop.set()
 
 
@@ -49,7 +56,7 @@ class Orders:
                 self._waiting.put(order)
             case wire.Cancel():
                 if (known := self._open.get(key)) is not None:
-                    known.stop()
+                    known.stop(command.keep_partial)
 
     def take(self) -> Order:
         """The next order, waiting for one."""

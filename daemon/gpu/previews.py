@@ -113,8 +113,9 @@ class Encoder:
     What goes wrong in the thread is raised by the next `offer` or `drain`, once.
     """
 
-    def __init__(self, send: Callable[[wire.Preview], None]) -> None:
+    def __init__(self, send: Callable[[wire.Preview | wire.Stored], None]) -> None:
         self._send = send
+        self._stored: wire.Stored | None = None
         self._changed = threading.Condition()
         self._slot: Shot | None = None
         self._busy = False
@@ -145,10 +146,17 @@ class Encoder:
             self._slot = shot.after(self._slot) if self._slot else shot
             self._changed.notify_all()
 
-    def drain(self) -> None:
-        """Wait until every shot offered has been sent or has given way."""
+    def store(self, stored: wire.Stored) -> None:
+        """Leave a frame's state to be sent and return at once; an older one still waiting gives way."""
         with self._changed:
-            self._changed.wait_for(lambda: self._slot is None and not self._busy)
+            self._raise()
+            self._stored = stored
+            self._changed.notify_all()
+
+    def drain(self) -> None:
+        """Wait until everything left here has been sent or has given way."""
+        with self._changed:
+            self._changed.wait_for(lambda: not (self._slot or self._stored or self._busy))
             self._raise()
 
     def _raise(self) -> None:
@@ -157,24 +165,28 @@ class Encoder:
             raise error
 
     def _run(self) -> None:
-        while (shot := self._take()) is not None:
-            error = self._develop(shot)
+        while (taken := self._take()) is not None:
+            error = self._develop(taken)
             with self._changed:
                 self._busy = False
                 self._error = self._error or error
                 self._changed.notify_all()
 
-    def _take(self) -> Shot | None:
-        """The newest shot once there is one, None when closed and empty."""
+    def _take(self) -> Shot | wire.Stored | None:
+        """The newest shot once there is one, then a state; None when closed and empty."""
         with self._changed:
-            self._changed.wait_for(lambda: self._slot is not None or self._closed)
-            shot, self._slot = self._slot, None
-            self._busy = shot is not None
-            return shot
+            self._changed.wait_for(lambda: self._slot or self._stored or self._closed)
+            taken: Shot | wire.Stored | None
+            if self._slot is not None:
+                taken, self._slot = self._slot, None
+            else:
+                taken, self._stored = self._stored, None
+            self._busy = taken is not None
+            return taken
 
-    def _develop(self, shot: Shot) -> Exception | None:
+    def _develop(self, taken: Shot | wire.Stored) -> Exception | None:
         try:
-            self._send(shot.encode())
+            self._send(taken.encode() if isinstance(taken, Shot) else taken)
         except Exception as error:  # noqa: BLE001  it belongs to the frame: the sampling thread raises it
             return error
         return None

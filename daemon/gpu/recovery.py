@@ -9,9 +9,10 @@ from anyio import to_thread
 
 from daemon import pictures
 from daemon.events.log import Log
+from daemon.gpu import stored
 from daemon.projections import decisions
 from daemon.projections.decisions import Interruption
-from daemon.projections.frames import BEING_MADE
+from daemon.projections.frames import BEING_MADE, ENDED
 from daemon.projections.state import State
 from daemon.settings import Home
 
@@ -24,6 +25,7 @@ async def recover(log: Log[State], home: Home, cause: int) -> None:
         else:
             await tidy(log, home, frame, cause)
     await to_thread.run_sync(pictures.sweep, home.frames)
+    await to_thread.run_sync(stored.sweep, home.frames, set(log.state.open))
 
 
 async def interrupt(
@@ -36,11 +38,14 @@ async def interrupt(
 
 
 async def tidy(log: Log[State], home: Home, frame: int, cause: int) -> None:
-    """Delete the preview file of a frame that is not being made, if it has one, and say so.
+    """Delete the preview file of a frame that is not being made, if it has one, and say so; a frame that has
+    ended needs its stored state no more.
 
     A crash between the final picture and its FinalWritten leaves a picture that no event names, and the
     frame is made again under another name: it goes too.
     """
+    if log.state.frames[frame].status in ENDED:
+        await to_thread.run_sync(stored.discard, home.frames, frame)
     preview, final = log.state.frames[frame].preview, log.state.frames[frame].path
     if preview is not None:
         if final is None:

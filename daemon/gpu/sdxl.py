@@ -1,20 +1,23 @@
-"""A checkpoint's folder → the parts that `denoise` works with.
+"""A checkpoint → the parts that `denoise` works with.
 
-One way in for every SDXL checkpoint: a 7 GB folder in half precision on a GPU and the built-in demo
-model on a CPU are read by the same lines. Nothing is fetched: what is not in the folder is missing.
+One way in for every SDXL checkpoint: a 7 GB file in half precision on a GPU and the built-in demo model on
+a CPU are read by the same lines. Nothing is fetched: what is not in the folder or file is missing.
 Foreign errors become `BadModel` here and nowhere else.
 """
 
 import gc
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
 import torch
 from diffusers import StableDiffusionXLPipeline
+from safetensors import SafetensorError, safe_open
 
-from daemon.gpu import previews
+from daemon.gpu import previews, single_file
 
 FACTORS = "latent2rgb.json"
 """Beside the weights of a checkpoint whose VAE is not SDXL's own: `{"factors": 4 × 3, "bias": 3}`."""
@@ -51,65 +54,129 @@ class Checkpoint:
 
 
 class Shelf:
-    """The checkpoints that a device holds: one, the last that was asked for."""
+    """The checkpoints that a device holds: as many as fit, the least recently used go first."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self._held: Checkpoint | None = None
+        self._held: dict[Path, Checkpoint] = {}
+        """The one last used last."""
 
     def __repr__(self) -> str:
-        return f"<Shelf on {self.device}: {self._held.path.name if self._held else 'empty'}>"
+        return f"<Shelf on {self.device}: {', '.join(path.name for path in self._held) or 'empty'}>"
 
     def find(self, path: Path) -> Checkpoint | None:
-        """The checkpoint, if it is in memory."""
-        return self._held if self._held and self._held.path == path else None
+        """The checkpoint, if it is in memory; it then counts as the last used."""
+        held = self._held.pop(path, None)
+        if held is not None:
+            self._held[path] = held
+        return held
 
     def load(self, path: Path) -> Checkpoint:
-        """Read a checkpoint in the place of the one held. Raises `BadModel`; the shelf is then empty."""
-        self._held = None  # before reading: two of them may not fit
-        gc.collect()
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        """Read a checkpoint, with others leaving memory until it fits. Raises `BadModel`."""
         dtype = torch.float16 if self.device.type == "cuda" else torch.float32
-        self._held = load(path, self.device, dtype)
-        return self._held
+        self._make_room(estimate(path, dtype))
+        self._held[path] = load(path, self.device, dtype)
+        return self._held[path]
+
+    def keep_only(self, path: Path) -> None:
+        """Have all others leave memory."""
+        self._held = {held: checkpoint for held, checkpoint in self._held.items() if held == path}
+        release(self.device)
+
+    def _make_room(self, wanted: int) -> None:
+        while self._held and free_memory(self.device) < wanted * ROOM:
+            del self._held[next(iter(self._held))]
+            release(self.device)
+
+
+ROOM = 1.5
+"""A checkpoint's size times this must be free before it is read: a picture at work needs memory too."""
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that the device has left; for the CPU, that the machine has."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    available: int = psutil.virtual_memory().available
+    return available
+
+
+def release(device: torch.device) -> None:
+    """Give the memory back of what nobody holds any more."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def estimate(path: Path, dtype: torch.dtype) -> int:
+    """Bytes of the checkpoint in memory, from its weights' headers; 0 for what cannot be read."""
+    path = resolve(path)
+    if path.is_file():
+        return _values(path) * dtype.itemsize
+    parts = (path / name for name in ("unet", "vae", "text_encoder", "text_encoder_2"))
+    # Of several variants of one part only one is read.
+    return sum(max(map(_values, part.glob("*.safetensors")), default=0) for part in parts) * dtype.itemsize
+
+
+def _values(path: Path) -> int:
+    """How many numbers a file of weights holds; 0 where that cannot be known."""
+    try:
+        with safe_open(path, "pt") as file:
+            return sum(math.prod(file.get_slice(key).get_shape()) for key in file.keys())  # noqa: SIM118  no dict
+    except (OSError, SafetensorError):
+        return 0  # loading it will say what is wrong
+
+
+def resolve(path: Path) -> Path:
+    """Where a checkpoint lies: `NAME` may stand for `NAME.safetensors`."""
+    file = path.with_name(path.name + ".safetensors")
+    return file if not path.exists() and file.is_file() else path
 
 
 def load(path: Path, device: torch.device, dtype: torch.dtype) -> Checkpoint:
-    """Read a diffusers folder in `dtype` onto `device`.
+    """Read a diffusers folder or a single file in `dtype` onto `device`.
 
-    Raises `BadModel` where the folder is missing, foreign, incomplete or damaged. Running out of memory is
-    not the checkpoint's fault and is raised as it is.
+    Raises `BadModel` where it is missing, foreign, incomplete or damaged. Running out of memory is not the
+    checkpoint's fault and is raised as it is.
     """
-    _inspect(path)
-    latent2rgb = _factors(path)
+    path = resolve(path)
+    latent2rgb = _inspect(path)
     try:
-        pipe: Any = StableDiffusionXLPipeline.from_pretrained(  # type: ignore[no-untyped-call]  # as it is
-            path,
-            local_files_only=True,
-            use_safetensors=True,
-            add_watermarker=False,
-            dtype=dtype,
-            variant=_variant(path, dtype),
-        )
+        pipe = single_file.load(path, dtype) if path.is_file() else _read_folder(path, dtype)
         checkpoint = Checkpoint(path, pipe.to(device), latent2rgb, device, dtype)
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
-        # A damaged folder comes up as nearly anything: OSError, SafetensorError, KeyError, TypeError …
+        # A damaged checkpoint comes up as nearly anything: OSError, SafetensorError, KeyError, TypeError …
         raise BadModel(f"The checkpoint {path} cannot be loaded: {_first_line(error)}") from error
     _check(checkpoint)
     return checkpoint
 
 
-def _inspect(path: Path) -> None:
-    """Refuse what is plainly no SDXL folder before gigabytes are read."""
-    if path.is_file():
-        raise BadModel(
-            f"The checkpoint {path} is a single file; for now only diffusers folders can be loaded."
-        )
-    if not path.is_dir():
-        raise BadModel(f"There is no checkpoint folder {path}.")
+def _read_folder(path: Path, dtype: torch.dtype) -> Any:
+    return StableDiffusionXLPipeline.from_pretrained(  # type: ignore[no-untyped-call]  # as it is
+        path,
+        local_files_only=True,
+        use_safetensors=True,
+        add_watermarker=False,
+        dtype=dtype,
+        variant=_variant(path, dtype),
+    )
+
+
+def _inspect(path: Path) -> previews.Latent2rgb:
+    """Refuse what is plainly no SDXL checkpoint before gigabytes are read; its latent2rgb factors."""
+    if path.is_dir():
+        _inspect_folder(path)
+        return _factors(path)
+    if not path.is_file():
+        raise BadModel(f"There is no checkpoint folder {path}, nor a file {path.name}.safetensors beside it.")
+    if path.suffix != ".safetensors":
+        raise BadModel(f"The checkpoint {path} is no .safetensors file, and no other kind is safe to open.")
+    return _factors(path.with_suffix(".config"))
+
+
+def _inspect_folder(path: Path) -> None:
     try:
         index = msgspec.json.decode((path / "model_index.json").read_bytes(), type=_Index)
     except FileNotFoundError:

@@ -30,6 +30,12 @@ class Begin(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     steps: int
     cfg_scale: float
     seed: int
+    sampler: str
+    scheduler: str
+    store_every: float
+    """Seconds of work between two `Stored`; 0 stores every step."""
+    resume: bytes | None = None
+    """The data of a `Stored` of the same request, to go on from there."""
 
 
 class Cancel(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -37,6 +43,8 @@ class Cancel(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     frame: int
     attempt: int
+    keep_partial: bool = False
+    """Decode what there is."""
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -45,6 +53,12 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     device: str
     """As people know it: `cpu`, or `cuda:0 NVIDIA H100`."""
     versions: dict[str, str]
+
+
+class NoDevice(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The child cannot work on the device that it was told, and ends; another try would end the same way."""
+
+    message: str
 
 
 class Loading(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -88,6 +102,15 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """PNG."""
 
 
+class Stored(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The frame's state after `step`. One that comes too fast for the pipe gives way to a newer one."""
+
+    frame: int
+    attempt: int
+    step: int
+    data: bytes
+
+
 class Final(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The finished picture; every preview of the frame that will ever come has come before it."""
 
@@ -98,17 +121,20 @@ class Final(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     pixels_sha256: str
     scheduler: str
     scheduler_config: dict[str, object]
+    sigmas: list[float]
     dtype: str
     data: bytes
     """PNG."""
 
 
 class Cancelled(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The frame was stopped after `step` steps; nothing was decoded."""
+    """The frame was stopped after `step` steps; nothing was decoded, unless what there is was wanted."""
 
     frame: int
     attempt: int
     step: int
+    data: bytes | None = None
+    """PNG of the denoised latent of that step."""
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -121,7 +147,7 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 Command = Begin | Cancel
-Reply = Ready | Loading | Loaded | LoadFailed | Preview | Final | Cancelled | Failed
+Reply = Ready | NoDevice | Loading | Loaded | LoadFailed | Preview | Stored | Final | Cancelled | Failed
 Message = TypeVar("Message")
 
 _encoder = msgspec.msgpack.Encoder()

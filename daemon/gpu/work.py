@@ -9,26 +9,31 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import diffusers
 import torch
 import transformers
 
-from daemon.gpu import demo, denoise, previews, sdxl, wire
+from daemon.gpu import demo, denoise, previews, samplers, sdxl, snapshots, wire
 from daemon.gpu.orders import Order, Orders
 
 Send = Callable[[wire.Reply], None]
+Result = TypeVar("Result")
 Ending = wire.Final | wire.Cancelled | wire.LoadFailed | wire.Failed
 
 
 def run(device_name: str, orders: Orders, send: Send) -> None:
-    """Announce the device, then work until the process ends. `RuntimeError` if there is no such device."""
+    """Announce the device, then work until the process ends. Returns at once if there is no such device."""
     diffusers.utils.logging.set_verbosity_error()
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # as it is
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # as it is
-    device = find(device_name)
+    try:
+        device = find(device_name)
+    except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts that it were
+        send(wire.NoDevice(message=f"there is no device {device_name}: {str(error).splitlines()[0]}"))
+        return
     send(wire.Ready(device=describe(device), versions=versions()))
     shelf = sdxl.Shelf(device)
     with previews.Encoder(send) as encoder:
@@ -40,7 +45,8 @@ def run(device_name: str, orders: Orders, send: Send) -> None:
 
 
 def find(name: str) -> torch.device:
-    """`auto` is the first GPU, else the CPU. Raises `RuntimeError` for a device that is not there."""
+    """`auto` is the first GPU, else the CPU. Raises `RuntimeError` or `AssertionError` for one that
+    is not there."""
     if name == "auto":
         name = "cuda:0" if torch.cuda.is_available() else "cpu"
     device = torch.device(name)
@@ -76,8 +82,8 @@ def _attempt(order: Order, shelf: sdxl.Shelf, encoder: previews.Encoder, send: S
     except Exception as error:  # noqa: BLE001  this boundary turns what goes wrong into an event
         traceback.print_exc()
         kind: Literal["out_of_memory", "internal"] = "out_of_memory" if _out_of_memory(error) else "internal"
-        message = f"{type(error).__name__}: {error}"
-    _release()
+        message = _too_large(order.begin, shelf) if kind == "out_of_memory" else _in_words(error)
+    sdxl.release(shelf.device)  # once the failed frame's tensors are gone with its traceback
     return wire.Failed(frame=frame, attempt=attempt, kind=kind, message=message)
 
 
@@ -90,15 +96,61 @@ def _make(
     checkpoint = _checkpoint(Path(begin.model), shelf, send)
     if order.stopped():
         return _cancelled(begin, step=0)
-    state = denoise.begin(checkpoint, begin)
+    spare = Spare(shelf, checkpoint.path)
+    state = spare.again(lambda: denoise.begin(checkpoint, begin))
+    if begin.resume is not None:
+        snapshots.restore(state, begin.resume)
+    kept_at = time.monotonic()
     while not order.stopped() and state.step < state.steps:
-        seen = denoise.step(state)
+        seen = _step(state, spare)
         encoder.offer(_shot(begin, state, seen))
+        if time.monotonic() - kept_at >= begin.store_every and state.step < state.steps:
+            encoder.store(_stored(begin, state))
+            kept_at = time.monotonic()
     if order.stopped():
-        return _cancelled(begin, state.step)
-    pixels = denoise.finish(state)
+        return _cancelled(begin, state.step, _partial(state) if order.keeps_partial() else None)
+    try:
+        pixels = denoise.finish(state)
+    except (MemoryError, RuntimeError) as error:
+        spare.free(error)
+        pixels = denoise.finish(state, tiled=True)
     encoder.drain()
     return _final(begin, state, pixels)
+
+
+class Spare:
+    """Memory that a frame in need of it can get: that of the checkpoints it does not use."""
+
+    def __init__(self, shelf: sdxl.Shelf, keep: Path) -> None:
+        self._shelf = shelf
+        self._keep = keep
+
+    def free(self, error: Exception) -> None:
+        """Free it for one more try. Raises `error` if it is of another kind."""
+        if not _out_of_memory(error):
+            raise error
+        error.__traceback__ = None  # it holds what the failed try had in hand
+        self._shelf.keep_only(self._keep)
+
+    def again(self, call: Callable[[], Result]) -> Result:
+        """What `call` answers, tried once more if memory runs out."""
+        try:
+            return call()
+        except (MemoryError, RuntimeError) as error:
+            self.free(error)
+        return call()
+
+
+def _step(state: denoise.Denoise, spare: Spare) -> denoise.Denoised:
+    """A step, tried once more if memory runs out before it has changed anything."""
+    before = state.latent
+    try:
+        return denoise.step(state)
+    except (MemoryError, RuntimeError) as error:
+        if state.latent is not before:
+            raise
+        spare.free(error)
+    return denoise.step(state)
 
 
 def _checkpoint(path: Path, shelf: sdxl.Shelf, send: Send) -> sdxl.Checkpoint:
@@ -129,12 +181,23 @@ def _shot(begin: wire.Begin, state: denoise.Denoise, seen: denoise.Denoised) -> 
     )
 
 
-def _cancelled(begin: wire.Begin, step: int) -> wire.Cancelled:
-    return wire.Cancelled(frame=begin.frame, attempt=begin.attempt, step=step)
+def _stored(begin: wire.Begin, state: denoise.Denoise) -> wire.Stored:
+    data = snapshots.take(state)
+    return wire.Stored(frame=begin.frame, attempt=begin.attempt, step=state.step, data=data)
+
+
+def _cancelled(begin: wire.Begin, step: int, data: bytes | None = None) -> wire.Cancelled:
+    return wire.Cancelled(frame=begin.frame, attempt=begin.attempt, step=step, data=data)
+
+
+def _partial(state: denoise.Denoise) -> bytes | None:
+    """What a stopped frame would have become by its last step; None before the first."""
+    if state.denoised is None:
+        return None
+    return previews.png(denoise.decode(state.checkpoint, state.denoised))
 
 
 def _final(begin: wire.Begin, state: denoise.Denoise, pixels: previews.Pixels) -> wire.Final:
-    config = state.scheduler.config.items()
     height, width, _ = pixels.shape
     return wire.Final(
         frame=begin.frame,
@@ -143,7 +206,8 @@ def _final(begin: wire.Begin, state: denoise.Denoise, pixels: previews.Pixels) -
         height=height,
         pixels_sha256=hashlib.sha256(pixels.tobytes()).hexdigest(),
         scheduler=type(state.scheduler).__name__,
-        scheduler_config={key: value for key, value in config if not key.startswith("_")},
+        scheduler_config=samplers.options(state.scheduler),
+        sigmas=samplers.levels(state.scheduler),
         dtype=str(state.checkpoint.dtype).removeprefix("torch."),
         data=previews.png(pixels),
     )
@@ -156,7 +220,13 @@ def _out_of_memory(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
-def _release() -> None:
-    """Give cached blocks back, once the failed frame's tensors are gone with its traceback."""
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+def _too_large(begin: wire.Begin, shelf: sdxl.Shelf) -> str:
+    free = sdxl.free_memory(shelf.device) / 2**30
+    return (
+        f"out of memory making {begin.width} × {begin.height} pixels, also when tried again in tiles: "
+        f"{free:.1f} GiB are free on {shelf.device}. Ask for a smaller picture."
+    )
+
+
+def _in_words(error: Exception) -> str:
+    return str(error) if isinstance(error, denoise.NotFinite) else f"{type(error).__name__}: {error}"

@@ -11,6 +11,8 @@ from msgspec.structs import replace
 from daemon.events.types import (
     CancelRequested,
     Event,
+    FileMissing,
+    FinalDeleted,
     FrameCancelled,
     FrameCreated,
     FrameFailed,
@@ -111,8 +113,9 @@ def queued(state: State) -> int:
     return len({state.frames[frame].job for frame in state.open})
 
 
-def begin(state: State, frame: int, path: str, device: str) -> Sequence[Event]:
-    """A device takes the frame up: for the first time, or again after an interruption.
+def begin(state: State, frame: int, path: str, device: str, step: int) -> Sequence[Event]:
+    """A device takes the frame up: for the first time, or again after an interruption, from
+    `step`.
 
     Raises `Refused` for a paused queue: the pause may come between a device's choice and our turn.
     """
@@ -132,7 +135,9 @@ def begin(state: State, frame: int, path: str, device: str) -> Sequence[Event]:
                 device=device,
             )
         ]
-    return [FrameResumed(frame=frame, job=it.job, step=0, path=path, attempt=it.attempt + 1, device=device)]
+    return [
+        FrameResumed(frame=frame, job=it.job, step=step, path=path, attempt=it.attempt + 1, device=device)
+    ]
 
 
 def pause(state: State, by: str) -> Sequence[Event]:
@@ -171,7 +176,7 @@ def _cancel_each(
     return [event for frame in left for event in cancel(state, frame.id, by, frame.step)]
 
 
-def cancel(state: State, frame: int, by: str, step: int) -> Sequence[Event]:
+def cancel(state: State, frame: int, by: str, step: int, keep_partial: bool = False) -> Sequence[Event]:
     """Ask for the frame's end; one that no device has is over at once. Asking twice changes nothing.
 
     Raises `Refused` if there is no such frame or it has ended.
@@ -181,7 +186,7 @@ def cancel(state: State, frame: int, by: str, step: int) -> Sequence[Event]:
         raise Refused(f"frame {frame} is {it.status} already")
     if it.status == "stopping":
         return []
-    request = CancelRequested(frame=frame, job=it.job, by=by, step=step)
+    request = CancelRequested(frame=frame, job=it.job, by=by, step=step, keep_partial=keep_partial)
     if it.status == "running":
         return [request]
     return [request, FrameCancelled(frame=frame, job=it.job, step=it.step)]
@@ -210,3 +215,15 @@ def preview_deleted(state: State, frame: int) -> Sequence[Event]:
     if it.preview is None:
         return []
     return [PreviewDeleted(frame=frame, job=it.job, path=it.preview, why=_WHY_DELETED[it.status])]
+
+
+def final_deleted(state: State, frame: int, path: str) -> Sequence[Event]:
+    """The finished picture is to go, if it is still there by that name."""
+    it = state.frames[frame]
+    return [FinalDeleted(frame=frame, job=it.job, path=path, why="pruned")] if it.path == path else []
+
+
+def file_missing(state: State, frame: int, path: str) -> Sequence[Event]:
+    """The finished picture is not where it should be, if it still should."""
+    it = state.frames[frame]
+    return [FileMissing(frame=frame, job=it.job, path=path)] if it.path == path else []

@@ -11,6 +11,8 @@ from msgspec.structs import replace
 
 from daemon.events.types import (
     CancelRequested,
+    FileMissing,
+    FinalDeleted,
     FinalWritten,
     FrameCancelled,
     FrameCreated,
@@ -43,6 +45,8 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     width: int
     height: int
     cfg_scale: float
+    sampler: str
+    scheduler: str
     priority: int
     step: int = 0
     """The last step that has a picture; for a cancelled frame, the last step made."""
@@ -53,7 +57,8 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     generator: str | None = None
     device: str | None = None
     path: str | None = None
-    """Of the final picture once it is written."""
+    """Of the final picture, from its writing until it is deleted or missed; for a cancelled frame, of the
+    partial one if it was kept."""
     preview: str | None = None
     """Of the preview file, from FrameCreated to PreviewDeleted."""
     error: str | None = None
@@ -68,6 +73,8 @@ FrameEvent = (
     | PreviewWritten
     | FinalWritten
     | PreviewDeleted
+    | FinalDeleted
+    | FileMissing
     | CancelRequested
     | FrameCancelled
     | FrameFailed
@@ -92,6 +99,8 @@ def queued(event: JobAccepted, ts: datetime) -> list[Frame]:
             width=prompt.width,
             height=prompt.height,
             cfg_scale=prompt.cfg_scale,
+            sampler=prompt.sampler,
+            scheduler=prompt.scheduler,
             priority=prompt.priority,
             steps=prompt.steps,
             queued_at=ts,
@@ -126,10 +135,13 @@ def _changes(frame: Frame, event: FrameEvent, ts: datetime) -> dict[str, Any]:
             return {"status": "done", "finished_at": ts, **end}
         case PreviewDeleted():
             return {"preview": None}
+        case FinalDeleted() | FileMissing():
+            return {"path": None}
         case CancelRequested():
             return {} if frame.status in ENDED else {"status": "stopping"}
         case FrameCancelled():
-            return {"status": "cancelled", "step": event.step, "finished_at": ts}
+            end = {"step": event.step, "path": event.path}
+            return {"status": "cancelled", "finished_at": ts, **end}
         case FrameFailed():
             end = {"error": event.message, "attempt": event.attempt}
             return {"status": "failed", "finished_at": ts, **end}
@@ -160,6 +172,7 @@ WITH begun AS (
         max(seq) FILTER (type = 'FrameCancelled') AS cancelled,
         max(seq) FILTER (type = 'FrameFailed') AS failed,
         max(seq) FILTER (type = 'PreviewDeleted') AS deleted,
+        max(seq) FILTER (type IN ('FinalDeleted', 'FileMissing')) AS gone,
         max(seq) FILTER (type IN ('FrameCreated', 'FrameResumed', 'FrameInterrupted', 'CancelRequested',
             'FinalWritten', 'FrameCancelled', 'FrameFailed')) AS turned
     FROM scope WHERE frame IS NOT NULL GROUP BY frame
@@ -180,6 +193,8 @@ SELECT id, begun.job AS job_id, place AS "index",
     prompt->>'project' AS project_id, prompt->>'model' AS model, prompt->>'prompt' AS prompt,
     prompt->>'negative_prompt' AS negative_prompt, seed, (prompt->>'width')::BIGINT AS width,
     (prompt->>'height')::BIGINT AS height, (prompt->>'cfg_scale')::DOUBLE AS cfg_scale,
+    coalesce(prompt->>'sampler', 'euler') AS sampler,
+    coalesce(prompt->>'scheduler', 'ddim_uniform') AS scheduler,
     coalesce(moved.priority, (prompt->>'priority')::BIGINT) AS priority,
     CASE greatest(created, resumed, previewed, written, cancelled)
         WHEN written THEN (prompt->>'steps')::BIGINT
@@ -191,7 +206,8 @@ SELECT id, begun.job AS job_id, place AS "index",
         WHEN resumed THEN (resume.data->>'attempt')::BIGINT ELSE 1 END AS attempt,
     coalesce(deaths, 0) AS device_deaths,
     creation.data->>'generator' AS generator, taking.data->>'device' AS device,
-    final.data->>'path' AS path,
+    CASE WHEN gone IS NULL OR written > gone
+        THEN coalesce(final.data->>'path', cancel.data->>'path') END AS path,
     CASE WHEN deleted IS NULL OR taken_up > deleted THEN taking.data->>'path' END AS preview,
     CASE WHEN written IS NULL OR failed > written THEN failure.data->>'message' END AS error,
     begun.ts AS queued_at, creation.ts AS created_at,

@@ -9,6 +9,8 @@ from typing import assert_never
 
 from daemon.events.types import (
     CancelRequested,
+    FileMissing,
+    FinalDeleted,
     FinalWritten,
     FrameCancelled,
     FrameCreated,
@@ -61,6 +63,8 @@ def _fault(frame: Frame, event: FrameEvent) -> str | None:
             return f"is {frame.status} already" if frame.status in ENDED else None
         case PreviewDeleted():
             return None if frame.preview == event.path else f"has no preview {event.path}"
+        case FinalDeleted() | FileMissing():
+            return None if frame.path == event.path else f"has no picture {event.path}"
         case _:
             assert_never(event)
 

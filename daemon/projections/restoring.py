@@ -11,7 +11,7 @@ from daemon.projections import rebuilding, rows
 from daemon.projections.frames import ENDED
 from daemon.projections.state import KEPT, Key, State
 from daemon.projections.tables import TABLES, VERSION, VIEWS
-from daemon.projections.throughput import Pace
+from daemon.projections.throughput import Kind, Pace
 
 
 def restore(connection: duckdb.DuckDBPyConnection, state: State) -> None:
@@ -93,16 +93,16 @@ def _paused_by(connection: duckdb.DuckDBPyConnection, position: int) -> str | No
     return found[0][0] if found else None
 
 
-def _paces(connection: duckdb.DuckDBPyConnection) -> list[tuple[tuple[str, int, int], Pace]]:
+def _paces(connection: duckdb.DuckDBPyConnection) -> list[tuple[Kind, Pace]]:
     found = connection.execute(
         """
-        SELECT model, width, height, count(*) FILTER (outcome = 'done'),
+        SELECT model, width, height, sampler, count(*) FILTER (outcome = 'done'),
             coalesce(sum(picture_us) FILTER (outcome = 'done'), 0)::BIGINT,
             sum(timed_steps)::BIGINT, sum(timed_us)::BIGINT
-        FROM timings GROUP BY model, width, height
+        FROM timings GROUP BY model, width, height, sampler
         """
     ).fetchall()
-    return [((model, width, height), Pace(*sums)) for model, width, height, *sums in found]
+    return [((model, width, height, sampler), Pace(*sums)) for model, width, height, sampler, *sums in found]
 
 
 def _prepare(connection: duckdb.DuckDBPyConnection) -> None:

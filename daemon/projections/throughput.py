@@ -32,6 +32,7 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     model: str
     width: int
     height: int
+    sampler: str
     outcome: str
     """`done`, `cancelled` or `failed`."""
     steps: int
@@ -76,13 +77,13 @@ class Pace(msgspec.Struct, frozen=True, gc=False):
         )
 
 
-Kind = tuple[str, int, int]
-"""Model, width, height: pictures that take about the same time a step."""
+Kind = tuple[str, int, int, str]
+"""Model, width, height, sampler: pictures that take about the same time a step."""
 
 
 def kind(timing: Timing) -> Kind:
     """Which pictures this one speaks for."""
-    return timing.model, timing.width, timing.height
+    return timing.model, timing.width, timing.height, timing.sampler
 
 
 def tick(clock: Clock | None, event: Event, ts: datetime) -> Clock | None:
@@ -112,6 +113,7 @@ def timing(clock: Clock, frame: Frame, ts: datetime) -> Timing:
         model=frame.model,
         width=frame.width,
         height=frame.height,
+        sampler=frame.sampler,
         outcome=frame.status,
         steps=frame.steps,
         step=frame.step,
@@ -123,7 +125,7 @@ def timing(clock: Clock, frame: Frame, ts: datetime) -> Timing:
 
 
 VIEW = """
-SELECT model, width, height,
+SELECT model, width, height, sampler,
     count(*) FILTER (outcome = 'done') AS pictures,
     count(*) FILTER (outcome = 'cancelled') AS stopped,
     count(*) FILTER (outcome = 'failed') AS failed,
@@ -131,7 +133,7 @@ SELECT model, width, height,
     avg(picture_us) FILTER (outcome = 'done') / 1e6 AS seconds_a_picture,
     count(*) FILTER (outcome = 'cancelled') / count(*) AS stop_rate,
     sum(saved_us) / 1e6 AS seconds_saved
-FROM timings GROUP BY model, width, height ORDER BY model, width, height
+FROM timings GROUP BY ALL ORDER BY ALL
 """
 """The view `throughput`."""
 
@@ -152,7 +154,7 @@ WITH begun AS (
         epoch_us(late.ts) - epoch_us(early.ts) AS us
     FROM span JOIN scope AS early ON early.seq = span.first JOIN scope AS late ON late.seq = span.last
 )
-SELECT frames.id AS frame, frames.job_id AS job, model, width, height, status AS outcome,
+SELECT frames.id AS frame, frames.job_id AS job, model, width, height, sampler, status AS outcome,
     frames.steps, frames.step, epoch_us(ended.ts) - epoch_us(start.ts) AS picture_us,
     coalesce(timed.steps, 0) AS timed_steps, coalesce(timed.us, 0) AS timed_us,
     CASE WHEN status = 'cancelled' AND timed.steps > 0

@@ -1,5 +1,6 @@
-"""A daemon that a module's stories share, and the command as a person types it."""
+"""A daemon that a module's stories share, the command as a person types it, and a home with a past."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ import pytest
 
 from daemon.settings import Home
 from tests.daemons import TIMEOUT, Daemon
+from tests.history.homes import made
 
 SAFELIGHT = Path(sys.executable).with_name("safelight")
 
@@ -23,7 +25,7 @@ def typed(home: Home, *words: str, stdin: str = "") -> Typed:
 
 
 @pytest.fixture(scope="module")
-def daemon(tmp_path_factory: pytest.TempPathFactory, demo_checkpoint: Path) -> Iterator[Daemon]:
+def shared(tmp_path_factory: pytest.TempPathFactory, demo_checkpoint: Path) -> Iterator[Daemon]:
     """One daemon for the module: its stories look at jobs of their own."""
     home = Home(tmp_path_factory.mktemp("shared") / "home")
     home.checkpoints.mkdir(parents=True)
@@ -34,9 +36,9 @@ def daemon(tmp_path_factory: pytest.TempPathFactory, demo_checkpoint: Path) -> I
 
 
 @pytest.fixture
-def safelight(daemon: Daemon) -> Type:
+def safelight(shared: Daemon) -> Type:
     """Type a command for the shared daemon's home."""
-    return lambda *words, stdin="": typed(daemon.home, *words, stdin=stdin)
+    return lambda *words, stdin="": typed(shared.home, *words, stdin=stdin)
 
 
 @pytest.fixture
@@ -45,3 +47,16 @@ def nowhere(tmp_path: Path) -> Home:
     home = Home(tmp_path / "home")
     home.inbox.mkdir(parents=True)
     return home
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """Eight pictures, in two segments and a tail."""
+    return made(tmp_path_factory.mktemp("commands") / "home")
+
+
+@pytest.fixture
+def past(made_once: Home, tmp_path: Path) -> Home:
+    """A copy of it. Its daemon has ended."""
+    shutil.copytree(made_once.root, tmp_path / "past")
+    return Home(tmp_path / "past")

@@ -20,7 +20,7 @@ def said(findings: Iterable[Finding]) -> dict[str, Finding]:
     return {finding.about: finding for finding in findings}
 
 
-def test_a_sound_home_with_a_running_daemon_is_told_so(daemon: Daemon, safelight: Type) -> None:
+def test_a_sound_home_with_a_running_daemon_is_told_so(shared: Daemon, safelight: Type) -> None:
     """Exit code 0, a line each; torch was asked in a process of its own."""
     ended = safelight("doctor")
     assert (ended.returncode, ended.stderr) == (0, "")
@@ -55,7 +55,7 @@ def test_a_broken_home_without_a_daemon_is_told_what_to_do(nowhere: Home, demo_c
     assert told["previews"]["says"] == "left by a crash: frames/task_1_20261124T070003123_preview.png"
 
 
-def test_a_port_is_free_ours_or_someones(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_is_free_ours_or_someones(shared: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
     """And whose, where that can be known."""
 
     def told(port: int) -> Finding:
@@ -63,7 +63,7 @@ def test_a_port_is_free_ours_or_someones(daemon: Daemon, monkeypatch: pytest.Mon
         return said(machine.port(None))["port"]
 
     assert said(machine.port(1234))["port"].says == "1234, this home's daemon"
-    assert "the daemon of another home" in told(int(daemon.url.rstrip("/").rpartition(":")[2])).says
+    assert "the daemon of another home" in told(int(shared.url.rstrip("/").rpartition(":")[2])).says
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         assert "taken by another program" in told(other.getsockname()[1]).says
@@ -71,15 +71,15 @@ def test_a_port_is_free_ours_or_someones(daemon: Daemon, monkeypatch: pytest.Mon
     assert told(port).state == "good"
 
 
-def test_what_is_stale_is_told_from_what_is_being_made(daemon: Daemon, safelight: Type) -> None:
+def test_what_is_stale_is_told_from_what_is_being_made(shared: Daemon, safelight: Type) -> None:
     """The preview of a running frame is none."""
     job = safelight("submit", "a slow cat", "--steps", "500").stdout.removeprefix("job ").strip()
-    daemon.wait_for_type("PreviewWritten", job=int(job))
-    running = house.Running(daemon.home)
-    assert said(house.stale(daemon.home, running))["previews"].state == "good"
-    left = daemon.home.frames / "task_99_preview.png"
+    shared.wait_for_type("PreviewWritten", job=int(job))
+    running = house.Running(shared.home)
+    assert said(house.stale(shared.home, running))["previews"].state == "good"
+    left = shared.home.frames / "task_99_preview.png"
     left.write_bytes(b"old")
-    finding = said(house.stale(daemon.home, running))["previews"]
+    finding = said(house.stale(shared.home, running))["previews"]
     assert (finding.state, finding.says) == ("note", "stale: frames/task_99_preview.png")
     left.unlink()
     safelight("cancel", "--all")

@@ -86,11 +86,11 @@ def test_the_table_says_all_at_a_glance(capsys: pytest.CaptureFixture[str]) -> N
     assert lines[-1].split() == ["2026-11-24", "12:00", "frame", "20:", "no", "[red]memory"]
 
 
-def test_the_status_of_a_real_daemon(daemon: Daemon, safelight: Type) -> None:
+def test_the_status_of_a_real_daemon(shared: Daemon, safelight: Type) -> None:
     """While it runs: step of steps, and seconds left once the pace is known."""
     assert 'nothing to do; queue a picture with: safelight submit "a red fox"' in safelight("status").stdout
     safelight("submit", "a slow cat", "--steps", "500", "--count", "2")
-    daemon.wait_for_type("PreviewWritten", step=5)
+    shared.wait_for_type("PreviewWritten", step=5)
     status = json.loads(safelight("status", "--json").stdout)
     running, waiting = status["frames"]
     assert (running["status"], waiting["status"]) == ("running", "queued")

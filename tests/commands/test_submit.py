@@ -17,13 +17,13 @@ from tests.pictures import WORKFLOW, pillow_texts, saved
 SMALL = ("--width", "64", "--height", "64", "--steps", "3")
 
 
-def asked(daemon: Daemon, job: int) -> dict[str, object]:
+def asked(shared: Daemon, job: int) -> dict[str, object]:
     """The prompt of a job, as the log has it."""
-    prompt: dict[str, object] = daemon.wait_for_type("JobAccepted", job=job)["data"]["prompt"]
+    prompt: dict[str, object] = shared.wait_for_type("JobAccepted", job=job)["data"]["prompt"]
     return prompt
 
 
-def test_a_text_is_waited_for_to_its_picture(daemon: Daemon, safelight: Type) -> None:
+def test_a_text_is_waited_for_to_its_picture(shared: Daemon, safelight: Type) -> None:
     """Exit code 0, a line per picture with its path, and the pictures carry how they were made."""
     ended = safelight(
         "submit", "a red fox", "--negative", "grey", "--count", "2", "--seed", "7", *SMALL, "--wait"
@@ -37,14 +37,14 @@ def test_a_text_is_waited_for_to_its_picture(daemon: Daemon, safelight: Type) ->
     assert texts["parameters"].startswith("a red fox\nNegative prompt: grey\nSteps: 3, ")
     assert "Seed: 8, Size: 64x64" in texts["parameters"]
     recipe = json.loads(texts["safelight"])["recipe"]
-    assert recipe["prompt"] == {**asked(daemon, number), "seed": 8, "count": 1}
-    written = daemon.wait_for_type("FinalWritten", job=number)["data"]
+    assert recipe["prompt"] == {**asked(shared, number), "seed": 8, "count": 1}
+    written = shared.wait_for_type("FinalWritten", job=number)["data"]
     assert written["bytes"] == paths[0].stat().st_size
 
 
 @pytest.mark.parametrize("word", ["fox.json", "-"], ids=["a file", "standard input"])
 def test_a_prompt_file_is_taken_with_what_is_typed_over_it(
-    daemon: Daemon, safelight: Type, tmp_path: Path, word: str
+    shared: Daemon, safelight: Type, tmp_path: Path, word: str
 ) -> None:
     """An option wins over the same key."""
     prompt = json.dumps({"prompt": "a fox", "seed": 3, "steps": 2, "width": 64, "height": 64})
@@ -52,23 +52,23 @@ def test_a_prompt_file_is_taken_with_what_is_typed_over_it(
     word = word if word == "-" else str(tmp_path / word)
     ended = safelight("submit", word, "--seed", "4", "--json", stdin=prompt)
     (job,) = json.loads(ended.stdout)["jobs"]
-    assert (asked(daemon, job)["prompt"], asked(daemon, job)["seed"]) == ("a fox", 4)
+    assert (asked(shared, job)["prompt"], asked(shared, job)["seed"]) == ("a fox", 4)
 
 
-def test_a_finished_picture_is_made_again_pixel_by_pixel(daemon: Daemon, safelight: Type) -> None:
+def test_a_finished_picture_is_made_again_pixel_by_pixel(shared: Daemon, safelight: Type) -> None:
     """Its file is all that is needed."""
     first = safelight("submit", "a red fox", "--count", "2", "--seed", "7", *SMALL, "--wait", "--json")
     original = json.loads(first.stdout)["frames"][1]
-    again = safelight("submit", str(daemon.home.root / original["path"]), "--wait", "--json")
+    again = safelight("submit", str(shared.home.root / original["path"]), "--wait", "--json")
     (made,) = json.loads(again.stdout)["frames"]
     assert (made["seed"], made["status"]) == (8, "done")
-    before = daemon.wait_for_type("FinalWritten", frame=original["id"])["data"]
-    after = daemon.wait_for_type("FinalWritten", frame=made["id"])["data"]
+    before = shared.wait_for_type("FinalWritten", frame=original["id"])["data"]
+    after = shared.wait_for_type("FinalWritten", frame=made["id"])["data"]
     assert after["pixels_sha256"] == before["pixels_sha256"]
 
 
 def test_a_picture_of_another_program_becomes_a_job_that_names_what_is_lost(
-    daemon: Daemon, safelight: Type, tmp_path: Path
+    shared: Daemon, safelight: Type, tmp_path: Path
 ) -> None:
     """Read from A1111's text; a picture that says nothing is refused as a file is."""
     text = "a red fox\nNegative prompt: grey\nSteps: 3, Seed: 5, Size: 64x64, Clip skip: 2"
@@ -76,10 +76,10 @@ def test_a_picture_of_another_program_becomes_a_job_that_names_what_is_lost(
     ended = safelight("submit", str(tmp_path / "fox.PNG"))
     assert ended.stderr == "not carried over: Clip skip: 2\n"
     job = int(ended.stdout.removeprefix("job "))
-    prompt = asked(daemon, job)
+    prompt = asked(shared, job)
     assert (prompt["prompt"], prompt["negative_prompt"], prompt["seed"]) == ("a red fox", "grey", 5)
     assert (prompt["steps"], prompt["width"]) == (3, 64)
-    source = daemon.wait_for_type("JobAccepted", job=job)["data"]["source"]
+    source = shared.wait_for_type("JobAccepted", job=job)["data"]["source"]
     assert source["not_carried"] == ["Clip skip: 2"]
     (tmp_path / "bare.png").write_bytes(saved())
     refused = safelight("submit", str(tmp_path / "bare.png"))
@@ -87,19 +87,19 @@ def test_a_picture_of_another_program_becomes_a_job_that_names_what_is_lost(
 
 
 def test_a_comfyui_workflow_is_taken_like_a_prompt_file(
-    daemon: Daemon, safelight: Type, tmp_path: Path
+    shared: Daemon, safelight: Type, tmp_path: Path
 ) -> None:
     """In API format, as a file."""
     (tmp_path / "flow.json").write_bytes(WORKFLOW)
     safelight("pause")
     ended = json.loads(safelight("submit", str(tmp_path / "flow.json"), "--json").stdout)
-    prompt = asked(daemon, ended["jobs"][0])
+    prompt = asked(shared, ended["jobs"][0])
     assert (prompt["prompt"], prompt["model"]) == ('a bottle with a "galaxy" in it', "sd_xl_base_1.0")
     safelight("cancel", "--all")
     safelight("resume")
 
 
-def test_several_jobs_of_one_file_are_all_told(daemon: Daemon, safelight: Type, tmp_path: Path) -> None:
+def test_several_jobs_of_one_file_are_all_told(shared: Daemon, safelight: Type, tmp_path: Path) -> None:
     """As a list or as lines; a key that was taken before is the job that it was then."""
     small = {"width": 64, "height": 64, "steps": 1}
     listed = {"key": "once", "defaults": small, "jobs": [{"prompt": "one"}, {"prompt": "two"}]}
@@ -109,7 +109,7 @@ def test_several_jobs_of_one_file_are_all_told(daemon: Daemon, safelight: Type, 
     first = json.loads(safelight("submit", str(tmp_path / "two.json"), "--json").stdout)
     words = [*(str(tmp_path / "two.jsonl"), "--wait"), "--json"]
     second = json.loads(safelight("submit", *words).stdout)
-    told = [asked(daemon, job)["prompt"] for job in [*first["jobs"], *second["jobs"]]]
+    told = [asked(shared, job)["prompt"] for job in [*first["jobs"], *second["jobs"]]]
     assert told == ["one", "two", "three", "four"]
     assert [frame["status"] for frame in second["frames"]] == ["done", "done"]
     third = json.loads(safelight("submit", "-", "--json", stdin=lines).stdout)
@@ -121,13 +121,13 @@ def test_several_jobs_of_one_file_are_all_told(daemon: Daemon, safelight: Type, 
     )
 
 
-def test_words_on_standard_input_are_a_prompt(daemon: Daemon, safelight: Type) -> None:
+def test_words_on_standard_input_are_a_prompt(shared: Daemon, safelight: Type) -> None:
     """So that any program can say what it wants."""
     ended = safelight("submit", "-", *SMALL, "--json", stdin="a grey wolf\n")
-    assert asked(daemon, json.loads(ended.stdout)["jobs"][0])["prompt"] == "a grey wolf"
+    assert asked(shared, json.loads(ended.stdout)["jobs"][0])["prompt"] == "a grey wolf"
 
 
-def test_faults_are_told_as_a_rejected_file_is(daemon: Daemon, safelight: Type, nowhere: Home) -> None:
+def test_faults_are_told_as_a_rejected_file_is(shared: Daemon, safelight: Type, nowhere: Home) -> None:
     """One line each, exit code 2, whether or not a daemon runs; nothing is queued."""
     for ended in (
         safelight("submit", "a fox", "--steps", "0", "--width", "7"),
@@ -142,13 +142,13 @@ def test_faults_are_told_as_a_rejected_file_is(daemon: Daemon, safelight: Type, 
     assert (missing.returncode, missing.stderr) == (2, "safelight: nowhere.json: No such file or directory\n")
 
 
-def test_a_failed_or_cancelled_picture_is_exit_code_1(daemon: Daemon, safelight: Type) -> None:
+def test_a_failed_or_cancelled_picture_is_exit_code_1(shared: Daemon, safelight: Type) -> None:
     """With its reason."""
     failed = safelight("submit", "a fox", "--model", "nowhere", "--wait")
     assert failed.returncode == 1
     assert "failed: There is no checkpoint" in failed.stdout
-    with Waiter(daemon.home, "--steps", "500") as waiter:
-        frame = daemon.wait_for_type("FrameCreated", job=int(waiter.line.removeprefix("job ")))["data"][
+    with Waiter(shared.home, "--steps", "500") as waiter:
+        frame = shared.wait_for_type("FrameCreated", job=int(waiter.line.removeprefix("job ")))["data"][
             "frame"
         ]
         safelight("cancel", "--frame", str(frame))
@@ -177,28 +177,28 @@ class Waiter:
             self.process.communicate()
 
 
-def test_ctrl_c_while_waiting_leaves_the_job_running_and_says_so(daemon: Daemon, safelight: Type) -> None:
+def test_ctrl_c_while_waiting_leaves_the_job_running_and_says_so(shared: Daemon, safelight: Type) -> None:
     """130, and how to end it."""
-    with Waiter(daemon.home, "--steps", "500") as waiter:
+    with Waiter(shared.home, "--steps", "500") as waiter:
         job = int(waiter.line.removeprefix("job "))
-        began = daemon.wait_for_type("FrameCreated", job=job)
+        began = shared.wait_for_type("FrameCreated", job=job)
         waiter.process.send_signal(signal.SIGINT)
         _, said = waiter.process.communicate(timeout=TIMEOUT)
     assert waiter.process.returncode == 130
     assert said.strip() == f"job {job} goes on; to end it: safelight cancel {job}"
-    daemon.wait_for_type("PreviewWritten", after=began["seq"], job=job)
+    shared.wait_for_type("PreviewWritten", after=began["seq"], job=job)
     assert safelight("cancel", str(job)).returncode == 0
 
 
-def test_a_daemon_that_ends_is_told_to_who_waits(daemon: Daemon, safelight: Type) -> None:
+def test_a_daemon_that_ends_is_told_to_who_waits(shared: Daemon, safelight: Type) -> None:
     """3: the job goes on at its next start."""
-    with Waiter(daemon.home, "--steps", "500") as waiter:
-        assert daemon.stop() == 0
+    with Waiter(shared.home, "--steps", "500") as waiter:
+        assert shared.stop() == 0
         _, said = waiter.process.communicate(timeout=TIMEOUT)
     assert waiter.process.returncode == 3
     assert "goes on when it is started again" in said
     assert said.count("\n") == 1
-    daemon.start()
+    shared.start()
     assert safelight("cancel", "--all").returncode == 0
 
 

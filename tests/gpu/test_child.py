@@ -94,7 +94,8 @@ def begin(folder: Path, frame: int, **changes: object) -> wire.Begin:
     """A small request."""
     request: dict[str, object] = {
         "attempt": 1, "prompt": "a red circle on a blue background", "negative_prompt": "", "width": 64,
-        "height": 48, "steps": 4, "cfg_scale": 5.0, "seed": 7,
+        "height": 48, "steps": 4, "cfg_scale": 5.0, "seed": 7, "sampler": "euler",
+        "scheduler": "normal", "store_every": 5.0,
     }  # fmt: skip
     return wire.Begin(frame=frame, model=str(folder), **{**request, **changes})  # type: ignore[arg-type]  # fields
 
@@ -180,6 +181,7 @@ def test_failures_end_the_frame_not_the_child(child: Child, folder: Path) -> Non
     _, full = child.until(wire.Failed)
     _, bug = child.until(wire.Failed)
     assert (full.frame, full.kind, bug.frame, bug.kind) == (13, "out_of_memory", 14, "internal")
+    assert "80000000 × 80000000 pixels" in full.message
     assert bug.message.startswith("ZeroDivisionError: ")
     assert "ZeroDivisionError" in child.errors.read_text()
     child.say(begin(folder, 15))

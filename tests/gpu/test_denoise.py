@@ -2,13 +2,21 @@
 
 import dataclasses
 import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 import torch
 
-from daemon.gpu import denoise, previews, sdxl, wire
+from daemon import samplers as names
+from daemon.gpu import denoise, previews, samplers, sdxl, wire
+from tests.gpu.oracle import Oracle
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 PLAIN = wire.Begin(
     frame=1,
@@ -21,6 +29,9 @@ PLAIN = wire.Begin(
     steps=3,
     cfg_scale=5.0,
     seed=7,
+    sampler="euler",
+    scheduler="normal",
+    store_every=5.0,
 )
 
 
@@ -39,8 +50,11 @@ def ours(checkpoint: sdxl.Checkpoint, request: wire.Begin) -> previews.Pixels:
 
 def theirs(checkpoint: sdxl.Checkpoint, request: wire.Begin) -> previews.Pixels:
     """The picture by `StableDiffusionXLPipeline.__call__`."""
-    checkpoint.pipe.set_progress_bar_config(disable=True)
-    images = checkpoint.pipe(
+    pipe, config = checkpoint.pipe, checkpoint.pipe.scheduler.config
+    pipe = type(pipe)(**pipe.components, add_watermarker=False)
+    pipe.scheduler = samplers.fresh(request.sampler, request.scheduler, config, request.seed)
+    pipe.set_progress_bar_config(disable=True)
+    images = pipe(
         prompt=request.prompt,
         negative_prompt=request.negative_prompt or None,
         width=request.width,
@@ -51,6 +65,31 @@ def theirs(checkpoint: sdxl.Checkpoint, request: wire.Begin) -> previews.Pixels:
     ).images
     picture: previews.Pixels = np.asarray(images[0])
     return picture
+
+
+@contextmanager
+def replaced_unet(
+    checkpoint: sdxl.Checkpoint, oracle: Oracle
+) -> Iterator[Callable[[wire.Begin], denoise.Denoise]]:
+    """`begin` with the oracle in the UNet's place, unguided."""
+    state: denoise.Denoise
+
+    def unet(scaled: torch.Tensor, timestep: torch.Tensor, **_conditions: Any) -> tuple[torch.Tensor]:
+        return (oracle.predict(state.scheduler, state.latent, timestep),)
+
+    def begin(request: wire.Begin) -> denoise.Denoise:
+        nonlocal state
+        state = denoise.begin(checkpoint, msgspec.structs.replace(request, cfg_scale=1.0))
+        parts = {name: getattr(checkpoint.pipe, name) for name in ("vae", "scheduler")}
+        pipe = SimpleNamespace(unet=unet, **parts)
+        state.checkpoint = dataclasses.replace(checkpoint, pipe=pipe)
+        return state
+
+    checkpoint.pipe.scheduler.register_to_config(prediction_type=oracle.kind)
+    try:
+        yield begin
+    finally:
+        checkpoint.pipe.scheduler.register_to_config(prediction_type="epsilon")
 
 
 REQUESTS = {
@@ -73,9 +112,14 @@ def test_equals_the_pipeline(checkpoint: sdxl.Checkpoint, request_: wire.Begin) 
     assert np.array_equal(ours(checkpoint, request_), theirs(checkpoint, request_))
 
 
-def test_equals_the_pipeline_in_half_precision(checkpoint: sdxl.Checkpoint) -> None:
+@pytest.fixture(scope="module")
+def half(checkpoint: sdxl.Checkpoint) -> sdxl.Checkpoint:
+    """The demo model as a GPU holds it."""
+    return sdxl.load(checkpoint.path, torch.device("cpu"), torch.float16)
+
+
+def test_equals_the_pipeline_in_half_precision(half: sdxl.Checkpoint) -> None:
     """In float16 too, where the VAE is decoded in float32 as its config asks, and is float16 again after."""
-    half = sdxl.load(checkpoint.path, torch.device("cpu"), torch.float16)
     assert half.pipe.vae.config.force_upcast
     assert np.array_equal(ours(half, PLAIN), theirs(half, PLAIN))
     assert half.pipe.vae.dtype == torch.float16
@@ -150,3 +194,81 @@ def test_the_state_describes_itself(checkpoint: sdxl.Checkpoint) -> None:
     assert (state.step, state.steps, state.guided) == (1, 3, True)
     assert state.latent.shape == (1, 4, 8, 8)
     assert {field.name for field in dataclasses.fields(state)} >= {"scheduler", "latent", "embeds", "added"}
+
+
+PAIRS = [(name, scheduler) for name, it in names.SAMPLERS.items() for scheduler in it.schedulers]
+
+
+@pytest.mark.parametrize(("sampler", "scheduler"), PAIRS)
+def test_equals_the_pipeline_with_every_sampler(
+    checkpoint: sdxl.Checkpoint, sampler: str, scheduler: str
+) -> None:
+    """Every pairing, given to the stock pipeline with the same seed, gives the same pixels."""
+    request = ask(sampler=sampler, scheduler=scheduler, width=32, height=32)
+    picture = ours(checkpoint, request)
+    assert np.array_equal(picture, theirs(checkpoint, request))
+    assert np.ptp(picture) > 20  # and no flat grey, as NaN would be
+
+
+@pytest.mark.parametrize("sampler", names.SAMPLERS.values(), ids=names.SAMPLERS)
+def test_x0_of_every_sampler(checkpoint: sdxl.Checkpoint, sampler: names.Sampler) -> None:
+    """With a model that knows the answer, every step of every sampler shows that answer."""
+    for kind in ("epsilon", "v_prediction"):
+        answer = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(3))
+        with replaced_unet(checkpoint, Oracle(answer, kind)) as state_of:
+            state = state_of(ask(sampler=sampler.name, scheduler=sampler.schedulers[0], steps=5))
+            assert state.steps == 5
+            for _ in range(5):
+                seen = denoise.step(state).latent
+                tolerance = 0.1 if sampler.name == "lcm" else 2e-3  # LCM blends a little of the noise in
+                assert (seen - answer).abs().max() < tolerance
+
+
+def test_every_sampler_works_in_half_precision(half: sdxl.Checkpoint, checkpoint: sdxl.Checkpoint) -> None:
+    """No NaN, and about the picture of float32, though some classes answer in another precision."""
+    for name, sampler in names.SAMPLERS.items():
+        request = ask(sampler=name, scheduler=sampler.schedulers[0], steps=2, width=32, height=32)
+        apart = ours(half, request).astype(float) - ours(checkpoint, request)
+        assert abs(apart).mean() < 8, name
+
+
+def test_a_vae_that_overflows_is_decoded_in_float32(half: sdxl.Checkpoint) -> None:
+    """Where its config denies that float16 overflows and it does, the picture is made all the same."""
+    state = denoise.begin(half, PLAIN)
+    denoise.step(state)
+    vae = half.pipe.vae
+    vae.register_to_config(force_upcast=True)
+    whole = denoise.finish(state)
+    vae.register_to_config(force_upcast=False)
+    weights = vae.decoder.conv_in.weight.clone()
+    try:
+        with torch.no_grad():
+            vae.decoder.conv_in.weight.mul_(3e4)  # what comes of it is past float16's 65504
+            latent = denoise._unscaled(vae, state.latent.half())
+            assert not vae.decode(latent, return_dict=False)[0].isfinite().all()
+        picture = denoise.finish(state)
+        assert vae.dtype == torch.float16
+        assert np.ptp(picture) > 0
+        assert whole.shape == picture.shape
+    finally:
+        with torch.no_grad():
+            vae.decoder.conv_in.weight.copy_(weights)
+        vae.register_to_config(force_upcast=True)
+
+
+def test_a_latent_of_nan_is_no_picture(checkpoint: sdxl.Checkpoint) -> None:
+    """It is said, instead of a black square being kept."""
+    state = denoise.begin(checkpoint, PLAIN)
+    state.latent = state.latent * float("nan")
+    with pytest.raises(denoise.NotFinite, match="NaN"):
+        denoise.finish(state)
+
+
+def test_tiles_make_nearly_the_same_picture(checkpoint: sdxl.Checkpoint) -> None:
+    """What is decoded in tiles for want of memory differs where they meet, and the next is whole again."""
+    state = denoise.begin(checkpoint, ask(width=384, height=320, steps=2))
+    denoise.step(state)
+    whole, tiled = denoise.finish(state), denoise.finish(state, tiled=True)
+    assert whole.shape == tiled.shape
+    assert abs(whole.astype(float) - tiled).mean() < 6
+    assert np.array_equal(denoise.finish(state), whole)

@@ -4,6 +4,7 @@ import io
 import threading
 import time
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -24,11 +25,11 @@ class Gate:
     """A send function that can be held up."""
 
     def __init__(self) -> None:
-        self.sent: list[wire.Preview] = []
+        self.sent: list[wire.Preview | wire.Stored] = []
         self.entered = threading.Semaphore(0)
         self.open = threading.Event()
 
-    def __call__(self, preview: wire.Preview) -> None:
+    def __call__(self, preview: wire.Preview | wire.Stored) -> None:
         """Wait for the gate, then keep the message."""
         self.entered.release()
         assert self.open.wait(10)
@@ -63,7 +64,7 @@ def test_half_precision_latents_are_shown() -> None:
 
 def test_the_last_preview_resembles_the_picture(checkpoint: sdxl.Checkpoint, plain: wire.Begin) -> None:
     """The demo model's own factors show at latent size what its VAE paints."""
-    state = denoise.begin(checkpoint, plain)
+    state = denoise.begin(checkpoint, msgspec.structs.replace(plain, steps=8))
     seen = [denoise.step(state) for _ in range(state.steps)]
     preview = previews.to_rgb(seen[-1].latent, checkpoint.latent2rgb)
     picture = Image.fromarray(denoise.finish(state)).resize((8, 8), Image.Resampling.BOX)
@@ -73,11 +74,12 @@ def test_the_last_preview_resembles_the_picture(checkpoint: sdxl.Checkpoint, pla
 
 def test_what_is_sent_is_a_png_of_the_pixels() -> None:
     """The message carries the step, the size and the picture, losslessly."""
-    sent: list[wire.Preview] = []
+    sent: list[wire.Preview | wire.Stored] = []
     with previews.Encoder(sent.append) as encoder:
         encoder.offer(shot(5))
         encoder.drain()
         (preview,) = sent
+    assert isinstance(preview, wire.Preview)
     assert (preview.step, preview.steps, preview.width, preview.height, preview.skipped) == (5, 9, 4, 3, 0)
     assert preview.ms > 0
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(preview.data))), shot(5).pixels)
@@ -93,7 +95,23 @@ def test_the_newest_wins_and_says_how_many_gave_way() -> None:
             encoder.offer(shot(step))
         gate.open.set()
         encoder.drain()
-    assert [(p.step, p.skipped) for p in gate.sent] == [(1, 0), (4, 2)]
+    assert [(p.step, p.skipped) for p in gate.sent if isinstance(p, wire.Preview)] == [(1, 0), (4, 2)]
+
+
+def test_a_state_waits_for_the_preview_and_gives_way_to_a_newer_one() -> None:
+    """What a person looks at goes first; of two states that wait, only the newer one is worth sending."""
+    gate = Gate()
+    with previews.Encoder(gate) as encoder:
+        encoder.offer(shot(1))
+        gate.entered.acquire()
+        for step in (1, 2):
+            encoder.store(wire.Stored(frame=1, attempt=1, step=step, data=b"state"))
+        encoder.offer(shot(2))
+        gate.open.set()
+        encoder.drain()
+    assert [(type(it).__name__, it.step) for it in gate.sent] == [
+        ("Preview", 1), ("Preview", 2), ("Stored", 2),
+    ]  # fmt: skip
 
 
 def test_another_frames_shot_is_not_counted() -> None:
@@ -118,7 +136,7 @@ def test_an_error_reaches_the_sampling_thread_once() -> None:
     """What goes wrong in the thread is raised where the frame is made; the next frame is not harmed."""
     calls: list[int] = []
 
-    def send(preview: wire.Preview) -> None:
+    def send(preview: wire.Preview | wire.Stored) -> None:
         calls.append(preview.step)
         if preview.step == 1:
             raise BrokenPipeError("the daemon is gone")

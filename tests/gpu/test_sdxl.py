@@ -74,12 +74,11 @@ def test_a_damaged_folder(copy: Path, damage: Callable[[Path], object], sentence
     assert "\n" not in said
 
 
-def test_what_is_no_folder(tmp_path: Path) -> None:
-    """A path that is not there and a single-file checkpoint are told apart."""
-    file = tmp_path / "model.safetensors"
-    file.write_bytes(b"")
-    assert refused(tmp_path / "nowhere").startswith("There is no checkpoint folder")
-    assert "single file" in refused(file)
+def test_what_is_not_there(tmp_path: Path) -> None:
+    """Both places where it could lie are named."""
+    said = refused(tmp_path / "nowhere")
+    assert said.startswith(f"There is no checkpoint folder {tmp_path / 'nowhere'}")
+    assert "nowhere.safetensors" in said
 
 
 def test_half_precision_files_serve_both(copy: Path) -> None:
@@ -103,13 +102,27 @@ def test_factors_come_from_the_folder_or_are_sdxls(copy: Path, checkpoint: sdxl.
     assert sdxl.load(copy, CPU, torch.float32).latent2rgb == previews.SDXL
 
 
-def test_the_shelf_holds_the_last_one(folder: Path, copy: Path) -> None:
-    """A second checkpoint takes the first one's place; one that fails leaves the shelf empty."""
+def test_the_shelf_holds_what_fits(folder: Path, copy: Path) -> None:
+    """While there is room all stay; one that fails changes nothing."""
     shelf = sdxl.Shelf(CPU)
-    first = shelf.load(folder)
-    assert shelf.find(folder) is first
-    second = shelf.load(copy)
-    assert (shelf.find(folder), shelf.find(copy)) == (None, second)
+    first, second = shelf.load(folder), shelf.load(copy)
     with pytest.raises(sdxl.BadModel):
         shelf.load(copy / "nowhere")
+    assert (shelf.find(folder), shelf.find(copy)) == (first, second)
+
+
+def test_the_least_recently_used_leaves_first(
+    folder: Path, copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the third needs room, the one that was used longest ago goes, and no more than must."""
+    third = shutil.copytree(folder, tmp_path / "third")
+    shelf = sdxl.Shelf(CPU)
+    shelf.load(folder)
+    second = shelf.load(copy)
+    assert shelf.find(folder) is not None
+    room = iter([0, 2**40])
+    monkeypatch.setattr(sdxl, "free_memory", lambda device: next(room))
+    shelf.load(third)
     assert shelf.find(copy) is None
+    assert shelf.find(folder) is not None
+    assert sdxl.estimate(copy, torch.float32) == pytest.approx(second.bytes, rel=1e-3)

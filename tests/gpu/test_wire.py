@@ -13,8 +13,9 @@ WHOLE = st.integers(0, 2**53 - 1)
 BEGINS = st.builds(
     wire.Begin, frame=WHOLE, attempt=WHOLE, model=st.text(), prompt=st.text(), negative_prompt=st.text(),
     width=WHOLE, height=WHOLE, steps=WHOLE, cfg_scale=st.floats(allow_nan=False), seed=WHOLE,
+    sampler=st.text(), scheduler=st.text(), store_every=st.floats(0, 99), resume=st.none() | st.binary(),
 )  # fmt: skip
-CANCELS = st.builds(wire.Cancel, frame=WHOLE, attempt=WHOLE)
+CANCELS = st.builds(wire.Cancel, frame=WHOLE, attempt=WHOLE, keep_partial=st.booleans())
 REPLIES = st.one_of(
     st.builds(wire.Ready, device=st.text(), versions=st.dictionaries(st.text(), st.text())),
     st.builds(wire.Loading, what=st.text()),
@@ -22,7 +23,7 @@ REPLIES = st.one_of(
     st.builds(
         wire.Final, frame=WHOLE, attempt=WHOLE, width=WHOLE, height=WHOLE, pixels_sha256=st.text(),
         scheduler=st.text(), scheduler_config=st.dictionaries(st.text(), st.none() | st.booleans() | WHOLE),
-        dtype=st.text(), data=st.binary(max_size=2000),
+        sigmas=st.lists(st.floats(allow_nan=False)), dtype=st.text(), data=st.binary(max_size=2000),
     ),
 )  # fmt: skip
 

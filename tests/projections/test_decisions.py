@@ -107,11 +107,11 @@ def test_a_drop_is_rejected_once() -> None:
 
 
 def test_a_frame_begins_once_and_resumes_after_that() -> None:
-    """The attempt is counted."""
-    first = decisions.begin(given(accepted()), 1, "p", "cpu")
-    again = decisions.begin(given(*BEGUN, interrupted()), 1, "p", "cpu")
+    """The attempt is counted, and it goes on from the step that was stored."""
+    first = decisions.begin(given(accepted()), 1, "p", "cpu", 0)
+    again = decisions.begin(given(*BEGUN, interrupted()), 1, "p", "cpu", 2)
     assert kinds(first) == ["FrameCreated"]
-    assert again == [FrameResumed(frame=1, job=1, step=0, path="p", attempt=2, device="cpu")]
+    assert again == [FrameResumed(frame=1, job=1, step=2, path="p", attempt=2, device="cpu")]
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_a_paused_queue_begins_nothing_and_what_runs_goes_on() -> None:
     two = (accepted(seeds=(7, 8)), created(), paused())
     assert plan.next_frame(given(*two)) is None
     with pytest.raises(Refused, match="paused by ann"):
-        decisions.begin(given(*two), 2, "p", "cpu")
+        decisions.begin(given(*two), 2, "p", "cpu", 0)
     assert given(*two, previewed(1)).frames[1].status == "running"
     waiting = plan.next_frame(given(*two, resumed_queue()))
     assert waiting is not None

@@ -43,11 +43,12 @@ def test_there_are_histories() -> None:
 
 @pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.stem)
 def test_a_history_folds_to_the_frames_it_expects(path: Path) -> None:
-    """All events together lead to the frames that the page shows too."""
+    """The writer would have taken each event, and all together lead to what the page shows too."""
     *events, last = path.read_bytes().splitlines()
     state = State()
     for line in events:
         recorded = msgspec.json.decode(line, type=Line).recorded()
+        state.check(recorded.event)
         state.apply(recorded)
     expected = msgspec.json.decode(last, type=Expected)
     assert [state.frames[frame] for frame in sorted(state.frames)] == expected.expect

@@ -22,8 +22,10 @@ from tests.stories import (
     finished,
     given,
     interrupted,
+    missing,
     paused,
     previewed,
+    pruned,
     recorded,
     reprioritised,
     resumed,
@@ -53,6 +55,9 @@ DONE = (*BEGUN, previewed(1), finished())
         pytest.param(DONE, failed(), id="failed after the end"),
         pytest.param(DONE, interrupted(), id="interrupted after the end"),
         pytest.param((*DONE, deleted()), deleted(), id="preview deleted twice"),
+        pytest.param(BEGUN, pruned(), id="picture deleted before it was written"),
+        pytest.param((*DONE, pruned()), pruned(), id="picture deleted twice"),
+        pytest.param((*DONE, pruned()), missing(), id="picture missed that was deleted"),
         pytest.param((*BEGUN, interrupted()), created(), id="created again instead of resumed"),
         pytest.param((*BEGUN, interrupted()), finished(), id="finished by nobody"),
         pytest.param((paused(),), paused(), id="paused twice"),
@@ -79,6 +84,8 @@ def test_what_cannot_follow_is_refused(history: tuple[Event, ...], event: Event)
         pytest.param((*BEGUN, interrupted()), resumed(), "running", id="made again"),
         pytest.param((*BEGUN, interrupted()), cancelled(), "cancelled", id="cancelled between attempts"),
         pytest.param(DONE, deleted(), "done", id="tidied"),
+        pytest.param(DONE, pruned(), "done", id="its picture deleted"),
+        pytest.param(DONE, missing(), "done", id="its picture missed"),
     ],
 )
 def test_what_can_follow_moves_the_frame(history: tuple[Event, ...], event: Event, status: str) -> None:
@@ -86,8 +93,16 @@ def test_what_can_follow_moves_the_frame(history: tuple[Event, ...], event: Even
     assert given(*history, event).frames[1].status == status
 
 
+def test_an_old_history_that_todays_laws_would_refuse_still_folds() -> None:
+    """A Stop that the log of an earlier version has after the end: the end stands."""
+    state = given(*DONE)
+    state.apply(recorded(5, cancel_requested()))
+    assert state.frames[1].status == "done"
+
+
 ABOUT_A_FRAME: list[Callable[[int, int], Event]] = [
     created, finished, deleted, cancel_requested, cancelled, failed, interrupted, resumed,
+    pruned, missing,
     partial(previewed, 1), partial(previewed, 2),
 ]  # fmt: skip
 

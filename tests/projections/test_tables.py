@@ -1,5 +1,6 @@
 """The derived tables: the fold's own rows, however they came to be, and a daemon that starts from them."""
 
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -237,4 +238,25 @@ async def test_tables_of_another_version_are_made_anew_at_the_start(tmp_path: Pa
         connection.execute("DROP TABLE frames")
     async with kept(path) as log:
         assert log.state.frames[1].status == "done"
+        assert await rebuilding.compare(log) == []
+
+
+async def test_a_flush_that_is_cancelled_loses_no_row(tmp_path: Path) -> None:
+    """A daemon that stops while the log's thread is busy: what was to be written is written all the same."""
+    release = threading.Event()
+    async with opened(tmp_path / "history.duckdb", State(), restoring) as log:
+        await whole_picture(log, 1)
+
+        def keep_busy(connection: duckdb.DuckDBPyConnection) -> None:
+            release.wait(60)
+
+        async with anyio.create_task_group() as busy:
+            busy.start_soon(log.transaction, keep_busy)
+            await anyio.wait_all_tasks_blocked()
+            async with anyio.create_task_group() as flushing:
+                flushing.start_soon(tables.flush, log)
+                await anyio.wait_all_tasks_blocked()
+                flushing.cancel_scope.cancel()
+                release.set()
+        await tables.flush(log)
         assert await rebuilding.compare(log) == []

@@ -6,6 +6,7 @@ import { test } from "node:test";
 
 import { arrange } from "../../static/arrange.js";
 import { fold, fromSnapshot } from "../../static/fold.js";
+import { newestPicture } from "../../static/pictures.js";
 import { dropCommand, noticeText, stepText } from "../../static/words.js";
 
 const HISTORIES = new URL("../histories/", import.meta.url);
@@ -64,8 +65,8 @@ test("a frame that an event is not about stays the same object", () => {
   const { events } = history("job_of_three.jsonl");
   const before = events.slice(0, 11).reduce(fold, empty());
   const after = fold(before, events[11]);
-  assert.equal(after.frames.get(11), before.frames.get(11));
-  assert.notEqual(after.frames.get(12), before.frames.get(12));
+  assert.equal(after.frames.get(1), before.frames.get(1));
+  assert.notEqual(after.frames.get(2), before.frames.get(2));
 });
 
 test("unknown types and unknown frames only move the position", () => {
@@ -74,6 +75,21 @@ test("unknown types and unknown frames only move the position", () => {
     const message = { seq: 6, ts: "2026-11-24T07:01:00.000001Z", type, cause: null, data: { frame: 99, step: 9 } };
     const after = fold(before, message);
     assert.deepEqual(after, { ...before, position: 6 });
+  }
+});
+
+test("a Stop that an old log has after the end changes nothing", () => {
+  const before = at(7);
+  const data = { frame: 1, job: 1, by: "127.0.0.1", step: 3 };
+  const late = { seq: 8, ts: "2026-11-24T07:01:00.000001Z", type: "CancelRequested", cause: null, data };
+  assert.equal(fold(before, late).frames.get(1)?.status, "done");
+});
+
+test("a picture that is gone is said to be", () => {
+  const { events } = history("pruned_and_missing.jsonl");
+  for (const frame of framesById(events.reduce(fold, empty()))) {
+    assert.equal(stepText(frame), "3 steps, and the picture is gone");
+    assert.equal(newestPicture(frame, "e1"), null);
   }
 });
 
@@ -143,5 +159,5 @@ test("a refused file is told of, a refused form tells it itself", () => {
   assert.equal(noticeText(events[2]), null);
   const source = { kind: "file", name: "fox.png", not_carried: ["Clip skip: 2"] };
   const again = { ...events[2], data: { ...events[2].data, source } };
-  assert.equal(noticeText(again), "Job 4 was made from fox.png. Not carried over: Clip skip: 2");
+  assert.equal(noticeText(again), "Job 1 was made from fox.png. Not carried over: Clip skip: 2");
 });

@@ -1,0 +1,106 @@
+"""A checkpoint in one `.safetensors` file, in the original layout, → an SDXL pipeline. Nothing is fetched.
+
+The file holds weights only. What the parts look like is SDXL's and comes with this package
+(`sdxl_parts/`): the component configs, and CLIP's merges, from which both tokenizers are made. A folder
+`NAME.config` beside `NAME.safetensors`, in diffusers' layout, wins over it: for models of another shape.
+"""
+
+import gzip
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import StableDiffusionXLPipeline
+from safetensors import safe_open
+from tokenizers import pre_tokenizers
+from transformers import CLIPTokenizer
+
+PARTS = Path(__file__).parent / "sdxl_parts"
+"""Configs as in stabilityai/stable-diffusion-xl-base-1.0; merges as OpenAI published them with CLIP (MIT)."""
+
+_SDXL = (
+    "conditioner.embedders.0.",
+    "conditioner.embedders.1.",
+    "model.diffusion_model.",
+    "first_stage_model.",
+)
+_FOREIGN = {
+    "lora_unet_": "a LoRA, which goes into models/loras",
+    "lora_te": "a LoRA, which goes into models/loras",
+    "cond_stage_model.": "a Stable Diffusion 1 or 2 checkpoint",
+    "double_blocks.": "a Flux model",
+    "joint_blocks.": "a Stable Diffusion 3 model",
+    "decoder.layers.": "a small decoder, which goes into models/vae_approx",
+}
+"""By what keys of other files begin with, somewhere."""
+
+START, END = "<|startoftext|>", "<|endoftext|>"
+
+
+def inspect(path: Path) -> set[str]:
+    """The file's keys. Raises ValueError with a sentence for one that holds no whole SDXL checkpoint.
+
+    `SafetensorError` for a file that is damaged or cut off: its header says how long it must be.
+    """
+    with safe_open(path, "pt") as file:
+        keys = set(file.keys())
+    missing = [part for part in _SDXL if not any(key.startswith(part) for key in keys)]
+    if not missing:
+        return keys
+    if "conditioner.embedders.1." in missing and "conditioner.embedders.0." not in missing:
+        raise ValueError("it is SDXL's refiner, which cannot be used alone")
+    for begin, what in _FOREIGN.items():
+        if any(key.startswith(begin) or f".{begin}" in key for key in keys):
+            raise ValueError(f"it is {what}")
+    raise ValueError(f"it is no SDXL checkpoint: it has no {missing[0]}…")
+
+
+def load(path: Path, dtype: torch.dtype) -> Any:
+    """The pipeline. Raises ValueError as `inspect` does, and whatever diffusers finds wrong."""
+    keys = inspect(path)
+    own = path.with_suffix(".config")
+    if own.is_dir():
+        tokenizers = {
+            name: CLIPTokenizer.from_pretrained(own / name) for name in ("tokenizer", "tokenizer_2")
+        }
+    else:
+        tokenizers = {"tokenizer": tokenizer(END), "tokenizer_2": tokenizer("!")}
+    pipe: Any = StableDiffusionXLPipeline.from_single_file(
+        str(path),
+        config=str(own if own.is_dir() else PARTS),
+        local_files_only=True,
+        dtype=dtype,
+        add_watermarker=False,
+        **tokenizers,
+    )
+    _mark(pipe.scheduler, keys)
+    return pipe
+
+
+def _mark(scheduler: Any, keys: set[str]) -> None:
+    """What a checkpoint says of itself by empty tensors: NoobAI and its kin carry both keys."""
+    if "v_pred" in keys:
+        scheduler.register_to_config(prediction_type="v_prediction")
+    if "ztsnr" in keys:
+        scheduler.register_to_config(rescale_betas_zero_snr=True)
+
+
+@cache
+def tokenizer(pad: str) -> CLIPTokenizer:
+    """CLIP's tokenizer, 49,408 words; SDXL's two differ only in what they pad with."""
+    lines = gzip.decompress((PARTS / "merges.txt.gz").read_bytes()).decode().splitlines()
+    merges: Any = [tuple(line.split()) for line in lines]  # its annotation knows files only
+    letters = _letters()
+    joined = [left + right for left, right in merges]
+    words = [*letters, *(letter + "</w>" for letter in letters), *joined, START, END]
+    vocab = {word: number for number, word in enumerate(words)}
+    return CLIPTokenizer(vocab=vocab, merges=merges, pad_token=pad, model_max_length=77)
+
+
+def _letters() -> list[str]:
+    """The letters that stand for the 256 bytes, in GPT-2's order: printable ones first, as themselves."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    return [letter for letter in alphabet if ord(letter) < 256] + [
+        letter for letter in alphabet if ord(letter) >= 256
+    ]

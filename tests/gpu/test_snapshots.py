@@ -1,0 +1,116 @@
+"""A frame goes on from its stored state as if nothing had happened, with every sampler and in any order."""
+
+import msgspec
+import pytest
+import torch
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+
+from daemon import samplers as names
+from daemon.gpu import denoise, sdxl, snapshots, wire
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def ask(plain: wire.Begin, sampler: str, seed: int = 7) -> wire.Begin:
+    """A request of five steps at 32 pixels."""
+    changes = {"sampler": sampler, "scheduler": names.SAMPLERS[sampler].schedulers[0]}
+    return msgspec.structs.replace(plain, **changes, seed=seed, steps=5, width=32, height=32)
+
+
+def undisturbed(checkpoint: sdxl.Checkpoint, request: wire.Begin) -> torch.Tensor:
+    """The last latent of a frame that nothing happened to."""
+    state = denoise.begin(checkpoint, request)
+    while state.step < state.steps:
+        denoise.step(state)
+    return state.latent
+
+
+@pytest.mark.parametrize("sampler", names.SAMPLERS)
+def test_a_frame_goes_on_from_any_step(checkpoint: sdxl.Checkpoint, plain: wire.Begin, sampler: str) -> None:
+    """Stored after each step and each time restored into a state begun anew: the same bits at the end."""
+    request = ask(plain, sampler)
+    state = denoise.begin(checkpoint, request)
+    while state.step < state.steps:
+        denoise.step(state)
+        data = snapshots.take(state)
+        state = denoise.begin(checkpoint, request)
+        snapshots.restore(state, data)
+    assert torch.equal(state.latent, undisturbed(checkpoint, request))
+
+
+def test_a_state_is_small(checkpoint: sdxl.Checkpoint, plain: wire.Begin) -> None:
+    """Some latents and a few small tables: at 1024 pixels, a few MB."""
+    request = msgspec.structs.replace(ask(plain, "dpmpp_3m_sde"), width=1024, height=1024)
+    state = denoise.begin(checkpoint, request)
+    latent = state.latent
+    state.denoised = latent
+    state.scheduler.model_outputs = [latent.clone() for _ in range(3)]
+    assert len(snapshots.take(state)) < 2**21
+
+
+class Frames(RuleBasedStateMachine):
+    """Several frames on one checkpoint, stepped, stored, lost, continued and cancelled in any order."""
+
+    checkpoint: sdxl.Checkpoint
+    plain: wire.Begin
+    expected: dict[wire.Begin, torch.Tensor]
+
+    @initialize()
+    def start(self) -> None:
+        """Nothing is under way."""
+        self.running: dict[wire.Begin, denoise.Denoise] = {}
+        self.kept: dict[wire.Begin, bytes] = {}
+
+    @rule(
+        sampler=st.sampled_from(["euler", "euler_ancestral", "dpmpp_2m", "dpmpp_sde", "uni_pc"]),
+        seed=st.integers(1, 2),
+    )
+    def begin(self, sampler: str, seed: int) -> None:
+        """From noise, or from what was stored of the same request."""
+        request = ask(self.plain, sampler, seed)
+        state = self.running[request] = denoise.begin(self.checkpoint, request)
+        if request in self.kept:
+            snapshots.restore(state, self.kept[request])
+
+    @rule(which=st.integers(0, 9), steps=st.integers(1, 5))
+    def step(self, which: int, steps: int) -> None:
+        """Some steps of one frame; at its end it is what it would have been alone."""
+        for request in self.one(which):
+            state = self.running[request]
+            for _ in range(min(steps, state.steps - state.step)):
+                denoise.step(state)
+            if state.step == state.steps:
+                assert torch.equal(state.latent, self.undisturbed(request))
+
+    @rule(which=st.integers(0, 9))
+    def store(self, which: int) -> None:
+        """Keep a frame's state."""
+        for request in self.one(which):
+            self.kept[request] = snapshots.take(self.running[request])
+
+    @rule(which=st.integers(0, 9))
+    def die(self, which: int) -> None:
+        """Lose a frame, or cancel it: what was stored stays."""
+        for request in self.one(which):
+            del self.running[request]
+
+    def one(self, which: int) -> list[wire.Begin]:
+        """One of the running frames, or none."""
+        requests = list(self.running)
+        return [requests[which % len(requests)]] if requests else []
+
+    def undisturbed(self, request: wire.Begin) -> torch.Tensor:
+        """Made once for each request."""
+        if request not in self.expected:
+            self.expected[request] = undisturbed(self.checkpoint, request)
+        return self.expected[request]
+
+
+def test_frames_in_any_order(checkpoint: sdxl.Checkpoint, plain: wire.Begin) -> None:
+    """Whatever is begun, stepped, stored, lost and continued when: every frame that ends is its seed's."""
+    machine = type("Bound", (Frames,), {"checkpoint": checkpoint, "plain": plain, "expected": {}})
+    run_state_machine_as_test(
+        machine, settings=settings(max_examples=8, stateful_step_count=20, deadline=None)
+    )
