@@ -7,18 +7,18 @@ it is in the log.
 import hashlib
 import secrets
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Annotated, Any
 
 import msgspec
 from anyio import to_thread
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from daemon import reprints, schema
 from daemon.answers import MAX_BODY, body, error, json, sender, whole, wished
@@ -39,6 +39,7 @@ from daemon.sheets import Sheet, read
 from daemon.sse import Streams
 from daemon.upkeep import Upkeep
 
+STREAM = "/api/events"
 _PAGE_MAX = 1000
 _FOREVER = "private, max-age=31536000, immutable"
 
@@ -62,13 +63,13 @@ class Web:
         self._log = log
         self._settings = settings
         self._recent = recent
-        self.streams = Streams(log, self._snapshot)
+        self.streams = Streams(log, self.snapshot)
 
-    def application(self, port: int, token: str | None) -> Starlette:
+    def application(self, port: int, token: str | None) -> ASGIApp:
         """The whole ASGI application, guards outermost."""
         routes = [
             Route("/", self._page),
-            Route("/api/events", self.streams),
+            Route(STREAM, self.streams),
             Route("/api/health", self._health),
             Route("/api/frames", self._frames),
             Route("/api/frames/{frame}", self._frame),
@@ -84,9 +85,10 @@ class Web:
             Route("/schema/prompt.json", self._schema),
             Mount("/static", _Fresh(directory=PAGE)),
         ]
-        return Starlette(routes=routes, middleware=[Middleware(Guard, port=port, token=token)])
+        return Guard(_Fork(self.streams, Starlette(routes=routes)), port=port, token=token)
 
-    def _snapshot(self) -> bytes:
+    def snapshot(self) -> bytes:
+        """What a fresh client of the stream gets, as JSON: all that is open, and what ended of late."""
         state = self._log.state
         ended = sorted(state.frames.keys() - state.open.keys())[-KEPT:]
         shown = sorted({*ended, *state.open})
@@ -243,6 +245,20 @@ class Web:
         if not path.is_file():
             return error(410, f"{frame.path} is gone")
         return FileResponse(path, media_type="image/png", headers={"cache-control": _FOREVER})
+
+
+class _Fork:
+    """Streams go straight to where they are served: a thousand of them would keep a thousand times all that
+    other requests pass on their way.
+    """
+
+    def __init__(self, streams: Streams, rest: ASGIApp) -> None:
+        self._streams = streams
+        self._rest = rest
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        stream = (scope["type"], scope.get("method"), scope.get("path")) == ("http", "GET", STREAM)
+        return (self._streams if stream else self._rest)(scope, receive, send)
 
 
 class _Fresh(StaticFiles):
