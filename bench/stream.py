@@ -148,10 +148,10 @@ def deliveries(folder: Path) -> None:
         held[kind] = (server.memory() - before) / (CLIENTS - 5)
     for _ in range(ROUNDS):
         for kind, server in servers.items():
-            before = server.cpu()
+            computed = server.cpu()
             for _ in range(A_ROUND):
                 server.tell_all()
-            spent[kind].append((server.cpu() - before - A_ROUND * idle[kind]) / A_ROUND / CLIENTS)
+            spent[kind].append((server.cpu() - computed - A_ROUND * idle[kind]) / A_ROUND / CLIENTS)
     floor = statistics.median(spent["raw"])
     print(f"  {CLIENTS} clients, CPU of each delivery and memory of each client:")
     for kind in KINDS:
@@ -179,7 +179,7 @@ def _made(path: Path) -> Path:
 
 def connects(folder: Path, frames: int) -> None:
     """A thousand that come at once, each getting the whole state."""
-    took, cpu = [], []
+    took, cpu, size = [], [], 0
     for _ in range(3):
         with served("safelight", folder) as server:
             size = int(server.ask(f"frames {frames}"))

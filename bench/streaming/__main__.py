@@ -2,7 +2,8 @@
 
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -15,6 +16,7 @@ from starlette.routing import Route
 
 from daemon.app import stopped_by_signal
 from daemon.events.log import Log
+from daemon.events.types import Event
 from daemon.projections import tables
 from daemon.projections.state import State
 from daemon.server import listen
@@ -24,7 +26,7 @@ from tests.stories import accepted, created, deleted, finished, previewed
 EVENT = "x" * 480
 
 
-async def told(answers: dict[str, Callable[[str], Awaitable[object]]]) -> None:
+async def told(answers: Mapping[str, Callable[[str], Awaitable[object]]]) -> None:
     """Do what the lines of standard input say, and answer each."""
     while True:
         await anyio.wait_readable(sys.stdin)
@@ -62,9 +64,13 @@ async def ours(folder: Path) -> None:
 
 async def fill(log: Log[State], count: int) -> None:
     """So many finished frames."""
+
+    def story(number: int, _: State) -> list[Event]:
+        begin = [accepted(number, number), created(number, number)]
+        return [*begin, finished(number, number), deleted(number, number)]
+
     for number in range(2, count + 2):
-        story = [accepted(number, number), created(number, number), finished(number, number)]
-        await log.decide(lambda _, story=story, number=number: [*story, deleted(number, number)])
+        await log.decide(partial(story, number))
 
 
 class Feed:
