@@ -42,7 +42,8 @@ class Kept(msgspec.Struct, frozen=True):
     sigma: float
     width: int
     height: int
-    bytes: int
+    size: int
+    """Bytes of the picture."""
     final: bool
     place: int
     """Where in the file the picture begins."""
@@ -67,7 +68,7 @@ def begin(path: Path, epoch: str, step: int) -> None:
             for kept in _records(file, epoch):
                 if kept.final or kept.step > step or _picture(file, kept) is None:
                     break
-                keep = kept.place + kept.bytes
+                keep = kept.place + kept.size
     with path.open("r+b" if keep else "wb") as file:
         if keep:
             file.truncate(keep)
@@ -128,7 +129,7 @@ def _records(file: BinaryIO, epoch: str) -> Iterator[Kept]:
 
 def _picture(file: BinaryIO, kept: Kept) -> bytes | None:
     file.seek(kept.place)
-    data = file.read(kept.bytes)
+    data = file.read(kept.size)
     return data if zlib.crc32(data, zlib.crc32(kept.head)) == kept.crc else None
 
 
