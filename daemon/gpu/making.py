@@ -52,16 +52,18 @@ class Making:
         recent: pictures.Recent,
         ready: wire.Ready,
         frame: Frame,
+        prompt: Prompt,
         cause: int,
         keeping: Keeping,
     ) -> None:
-        """`frame` as the event `cause` left it."""
+        """`frame` as the event `cause` left it; `prompt` is that of this picture alone."""
         assert frame.preview is not None
         self._log = log
         self._home = home
         self._recent = recent
         self._ready = ready
         self._frame = frame
+        self._prompt = prompt
         self._preview = frame.preview
         self._cause = cause
         self._keeping = keeping
@@ -98,6 +100,8 @@ class Making:
             sampler=frame.sampler,
             scheduler=frame.scheduler,
             store_every=self._keeping.every,
+            preview=self._prompt.preview,
+            vae_approx=str(self._home.vae_approx),
             resume=None if self._keeping.resume is None else self._keeping.resume.data,
         )
 
@@ -115,6 +119,8 @@ class Making:
         match reply:
             case wire.Loading(what=what):
                 logger.info("%s: %s", self._ready.device, what)
+            case wire.Note(message=message):
+                logger.warning("frame %d: %s", self._frame.id, message)
             case wire.Loaded():
                 await self._append(self._loaded(reply))
             case wire.Preview():
@@ -219,25 +225,9 @@ class Making:
         )
 
     def _recipe(self, reply: wire.Final) -> Recipe:
-        frame = self._frame
-        prompt = Prompt(
-            prompt=frame.prompt,
-            negative_prompt=frame.negative_prompt,
-            width=frame.width,
-            height=frame.height,
-            steps=frame.steps,
-            cfg_scale=frame.cfg_scale,
-            seed=frame.seed,
-            count=1,
-            model=frame.model,
-            project=frame.project,
-            priority=frame.priority,
-            sampler=frame.sampler,
-            scheduler=frame.scheduler,
-        )
         return Recipe(
-            prompt=prompt,
-            seed=frame.seed,
+            prompt=self._prompt,
+            seed=self._frame.seed,
             scheduler=reply.scheduler,
             scheduler_config=reply.scheduler_config,
             sigmas=reply.sigmas,
