@@ -68,7 +68,8 @@ queue, the tables, the page) is a fold of that log.
                 recovery (frames whose maker is gone);
                 probe (what torch sees, for the doctor);
                 in the child only: child · orders · work · sdxl · single_file · denoise · samplers ·
-                snapshots · previews · formats (pixels → PNG, JPEG, WebP) · thumbnails · demo;
+                snapshots · view (what of a frame is shown, when) · previews · taesd · formats (pixels →
+                PNG, JPEG, WebP) · thumbnails · demo;
                 in a process of its own: animation (a strip → WebP or GIF)
 
 Start with `events/types`, then `app`.
