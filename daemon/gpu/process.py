@@ -13,8 +13,8 @@ from anyio.streams.text import TextReceiveStream
 from daemon.gpu import wire
 
 GRACE = 0.1
-"""Seconds that a child gets to end after its input is closed, before it is killed. It has nothing to save; one
-that is just importing torch hears of it late, and everyone who waits for the daemon's end would wait for that.
+"""Seconds that a child gets to end after its input is closed, before it is killed. It has nothing to save;
+one that is just importing torch hears of it late, and all who wait for the daemon's end would wait for that.
 """
 LAST_WORDS = 1.0
 """Seconds in which what a dead child printed must have come through."""
