@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 HELP = """Forget what is personal in a job's events: prompts, names of files, who asked.
 
 The words go out of every file of the history, out of the texts that the job's pictures carry, and with the
-prompt file in done/ or rejected/. Events, numbers and seeds stay, [redacted] stands where words were, and
-the hash chain still holds. This cannot be undone. The daemon must be stopped; exports, replays and other
-copies that you made are yours to delete.
+prompt file in done/ or rejected/. Events, numbers and seeds stay, and the hash chain still holds.
+
+This cannot be undone. The daemon must be stopped. Exports, replays and other copies that you made are yours
+to delete.
 
 Exit codes: 0 done, or there was nothing to do; 1 it could not be done; 2 what was typed is wrong.
 """
@@ -102,8 +103,7 @@ def _tell(plan: "Plan", as_json: bool, dry_run: bool) -> None:
         return
     for one in found:
         typer.echo(f"{one['place']}: {one['what']}")
-    if dry_run:
-        typer.echo("nothing was changed")
+    typer.echo("nothing was changed" if dry_run else "forgotten")
 
 
 def _rows(plan: "Plan") -> list[dict[str, Any]]:
