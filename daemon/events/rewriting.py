@@ -147,7 +147,7 @@ def _changed(connection: duckdb.DuckDBPyConnection, table: str, new: Mapping[int
 
 def _drop_remains(path: Path) -> None:
     """What crashes left half written, and databases that were set aside: they have the words too."""
-    for name in ("{}.broken-*", "{}.rewritten*", "{}.new*", TEMPORARY.format("{}.*")):
+    for name in ("{}.broken-*", "{}.rewritten*", "{}.anew*", "{}.new*", TEMPORARY.format("{}.*")):
         for remains in path.parent.glob(name.format(path.stem)):
             remains.unlink()
     for remains in segments_of(path).glob(TEMPORARY.format("*")):
