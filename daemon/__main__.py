@@ -17,6 +17,7 @@ from daemon.commands import (
     prune,
     queue,
     rebuild,
+    redact,
     replay,
     samplers,
     sql,
@@ -150,6 +151,7 @@ cli.command(help=replay.HELP)(replay.replay)
 cli.command(help=verify.HELP)(verify.verify)
 cli.command(help=rebuild.HELP)(rebuild.rebuild)
 cli.command(help=prune.HELP)(prune.prune)
+cli.command(help=redact.HELP)(redact.redact)
 
 
 def main() -> None:
