@@ -203,7 +203,7 @@ def decision(drop: Drop) -> Callable[[State], Sequence[Event]]:
     if not isinstance(drop.verdict, Sheet):
         return partial(decisions.reject, faults=drop.verdict, source=drop.source)
     prompts = drop.verdict.prompts
-    seeds = [secrets.randbelow(2**32) for _ in prompts]
+    seeds = [secrets.randbits(32) for _ in prompts]
     return partial(decisions.accept, prompts=prompts, source=drop.source, drawn_seeds=seeds)
 
 

@@ -1,4 +1,4 @@
-"""What the page shows of the inbox, in a real browser on a real web side and a real inbox, without a device."""
+"""What the page shows of the inbox, in a real browser, of a real web side and inbox, without a device."""
 
 import os
 import shutil

@@ -7,6 +7,9 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from daemon.commands.options import words_of
+from daemon.commands.terms import REFUSED
+
 
 class OneLine(TyperGroup):
     """The commands. Typer would answer a mistake with its usage, a hint and a box."""
@@ -29,6 +32,11 @@ class OneLine(TyperGroup):
             if message := mistake.format_message().strip():  # none: no command was typed, and help is shown
                 typer.echo(_told(message, mistake), err=True)
             sys.exit(mistake.exit_code)
+        except OSError as error:  # a file that is not what it should be; one without a name is a bug of ours
+            if not standalone_mode or error.filename is None:
+                raise
+            typer.echo(f"safelight: {words_of(error)}", err=True)
+            sys.exit(REFUSED)
         return sys.exit(code or 0) if standalone_mode else code
 
 

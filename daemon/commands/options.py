@@ -42,7 +42,7 @@ def one_line() -> Iterator[None]:
         leaves = list(_leaves(error))
         if not all(isinstance(leaf, _expected()) for leaf in leaves):
             raise
-        fail("; ".join(dict.fromkeys(" ".join(_words(leaf).split()) for leaf in leaves)))
+        fail("; ".join(dict.fromkeys(" ".join(words_of(leaf).split()) for leaf in leaves)))
 
 
 def terminal_width() -> int | None:
@@ -71,7 +71,7 @@ def _expected() -> tuple[type[Exception], ...]:
     return (*ours, client.NotRunning, client.Refused, OSError, duckdb.Error)
 
 
-def _words(error: BaseException) -> str:
+def words_of(error: BaseException) -> str:
     """What a person reads of it: the system's errors without their number."""
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{error.filename}: {error.strerror}"

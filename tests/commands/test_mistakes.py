@@ -1,5 +1,7 @@
 """What is mistyped: one line, exit code 2, whatever the mistake; and what every command has in common."""
 
+from pathlib import Path
+
 import pytest
 from typer.main import get_command
 
@@ -31,6 +33,16 @@ def test_a_mistake_is_one_line(nowhere: Home, words: tuple[str, ...], said: str)
     assert (answer.code, answer.out) == (2, "")
     assert answer.err.startswith(f"safelight: {said}")
     assert answer.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [["status"], ["submit", "a fox"], ["doctor"], ["log"], ["up"], ["demo"]])
+def test_a_home_that_is_no_folder_is_one_line(tmp_path: Path, words: list[str]) -> None:
+    """Whatever is asked of it."""
+    (tmp_path / "home").write_text("a file")
+    answer = typed(Home(tmp_path / "home"), *words)
+    assert (answer.code, answer.err.count("\n")) == (1, 1)
+    assert answer.err.startswith(f"safelight: {tmp_path}/home")
+    assert "Not a directory" in answer.err
 
 
 @pytest.mark.parametrize("name", COMMANDS)
