@@ -152,6 +152,8 @@ class Inbox:
 
     async def _take(self, drops: Sequence[Drop]) -> None:
         """Record every drop's fate (one commit serves them all), then file them away."""
+        if not drops:
+            return  # most scans find nothing, and the log's writer has better to do
         outcomes = await self._log.decide_each((decision(drop), needs(drop)) for drop in drops)
         recorded = []
         for drop, outcome in zip(drops, outcomes, strict=True):
