@@ -43,9 +43,9 @@ def schema() -> dict[str, Any]:
 def _name_samplers(properties: dict[str, Any]) -> None:
     """Have an editor offer the names, and know each spelling that is understood."""
     spelt = patterns()
-    for key, names in {"sampler": SAMPLERS, "scheduler": SCHEDULERS}.items():
+    for key, names in (("sampler", [*SAMPLERS]), ("scheduler", [*SCHEDULERS])):
         text = next(option for option in properties[key]["anyOf"] if option.get("type") == "string")
-        text["anyOf"] = [{"enum": list(names)}, {"pattern": spelt[key]}]
+        text["anyOf"] = [{"enum": names}, {"pattern": spelt[key]}]
 
 
 _PROMPT_BY_DEFAULT = {"properties": {"defaults": {"required": ["prompt"]}}, "required": ["defaults"]}
