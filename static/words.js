@@ -87,7 +87,7 @@ export const clock = (moment) => moment.toTimeString().slice(0, 8);
  * @param {{ name: string, why: string }} file
  * @returns {string}
  */
-export const waitingText = ({ name, why }) => `${name} waits in the inbox: ${why}`;
+export const waitingText = ({ name, why }) => `${name} waits in the inbox – ${why}`;
 
 /**
  * @param {number} count

@@ -34,7 +34,7 @@ async def test_files_that_wait_are_shown_with_their_reason_and_go_when_they_are_
             os.write(descriptor, GOOD)
             await expect(page.locator("#arrivals li")).to_have_text(
                 [
-                    "<b>.jsonl waits in the inbox: still being written: it is open in another program",
+                    "<b>.jsonl waits in the inbox – still being written: it is open in another program",
                     "1 entry of the inbox is ignored (not a prompt file's name)",
                 ]
             )

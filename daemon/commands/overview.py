@@ -152,7 +152,7 @@ def _waiting(seen: Overview, waiting: list[Row]) -> list[str]:
 def _inbox(inbox: Row | None) -> list[str]:
     if inbox is None:
         return []
-    lines = [f"inbox: {file['name']} waits: {file['why']}" for file in inbox["waiting"][:_SHOWN]]
+    lines = [f"inbox: {file['name']} waits – {file['why']}" for file in inbox["waiting"][:_SHOWN]]
     if (more := len(inbox["waiting"]) + inbox["more"] - _SHOWN) > 0:
         lines.append(f"inbox: … and {more} more files wait")
     if inbox["ignored"]:

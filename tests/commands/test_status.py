@@ -81,7 +81,7 @@ def test_the_table_says_all_at_a_glance(capsys: pytest.CaptureFixture[str]) -> N
     assert lines[4].split() == ["1", "1", "5/20", "–", "runs", "a", "fox"]
     assert lines[5].split() == ["13", "1", "20", "waits", "(+5)", "[bold]ten"]
     assert "… and 2 more wait" in lines
-    assert "inbox: x.json waits: still being written" in lines
+    assert "inbox: x.json waits – still being written" in lines
     assert "inbox: 1 entry is ignored (not a prompt file's name)" in lines
     assert lines[-1].split() == ["2026-11-24", "12:00", "frame", "20:", "no", "[red]memory"]
 
