@@ -57,7 +57,7 @@ def test_a_card_tells_step_noise_time_and_device(page: Page, daemon: Daemon) -> 
 
 
 def test_a_stop_says_so_until_the_event_confirms(page: Page, daemon: Daemon) -> None:
-    """While the daemon cannot answer the button waits; then the log says who asked, and no final is paid for."""
+    """While the daemon cannot answer the button waits; then it is stopped, and no final is paid for."""
     (frame,) = submit(daemon, LONG)
     stop = begun(page, frame).locator(".stop")
     daemon.process.send_signal(signal.SIGSTOP)

@@ -38,7 +38,9 @@ def step(shown: Locator) -> int:
 
 def order(page: Page, row: str) -> list[int]:
     """The frames in a row of the wall, as they hang."""
-    ids: list[int] = page.locator(f"#{row} .card").evaluate_all("(all) => all.map((one) => +one.dataset.frame)")
+    ids: list[int] = page.locator(f"#{row} .card").evaluate_all(
+        "(all) => all.map((one) => +one.dataset.frame)"
+    )
     return ids
 
 
