@@ -32,7 +32,8 @@ queue, the tables, the page) is a fold of that log.
   files         whole files or none, fsynced where it matters
   finals        finished pictures: deleted on purpose, or found gone
   pictures      the names of pictures, their deletion, recent previews in memory
-  web           the HTTP routes; answers: what they answer with; upkeep: those of the history
+  web           the HTTP routes; answers: what they answer with; upkeep: those of the history;
+                archive: those of what was
   control       pausing, cancelling, priorities, and how the queue stands
   sse           the log as server-sent events: one cursor per client
   guards        who may talk to the daemon
@@ -65,7 +66,7 @@ queue, the tables, the page) is a fold of that log.
                 recovery (frames whose maker is gone);
                 probe (what torch sees, for the doctor);
                 in the child only: child · orders · work · sdxl · single_file · denoise · samplers ·
-                snapshots · previews · demo
+                snapshots · previews · formats (pixels → PNG, JPEG, WebP) · demo
 
 Start with `events/types`, then `app`.
 """
