@@ -16,7 +16,7 @@ import { make } from "./write.js";
  */
 export function cellOf(frame, epoch, chosen) {
   if (!frame) return make("div", { className: "cell blank", "aria-hidden": "true" }, make("div", { className: "thumb" }));
-  const cell = make("a", { className: "cell", href: `#/frame/${frame.id}`, "aria-label": `Frame ${frame.id}: ${frame.prompt}. ${stepText(frame)}` },
+  const cell = make("a", { className: "cell", href: `#/frame/${frame.id}`, title: `${frame.prompt}\n${stepText(frame)}` },
     thumb(frame, epoch),
     make("span", { className: "prompt" }, frame.prompt),
     make("span", { className: "facts" }, `${frame.id} · ${frame.status === "done" ? dayText(new Date(frame.finished_at ?? frame.queued_at)) : frame.status}`));
