@@ -210,4 +210,6 @@ def _as_started(events: list[Recorded]) -> dict[str, Any]:
             case ModelLoaded(device=device):
                 named = [name for name in told["devices"] if name != "auto"]
                 told["devices"] = [*dict.fromkeys([*named, device])]
+            case _:
+                pass
     return told

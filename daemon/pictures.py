@@ -10,6 +10,13 @@ from pathlib import Path
 
 from daemon.files import TEMPORARY
 
+_MEDIA = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"RIFF": "image/webp"}
+
+
+def picture_type(data: bytes) -> str:
+    """What a browser is to take a preview for, by how it begins."""
+    return next(media for begin, media in _MEDIA.items() if data.startswith(begin))
+
 
 def preview_name(job: int, index: int | None, ts: datetime) -> str:
     """`task_17_20261124T070000123_preview.png`; `index` tells the pictures of one job apart."""

@@ -7,7 +7,7 @@ be is in `sheets`.
 
 import json
 from collections.abc import Iterator
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -60,6 +60,18 @@ OTHER_NAMES = {
 """What other programs call our keys, for the suggestion beside an unknown one."""
 
 
+Keep = Literal["strip", "all", "none"]
+
+
+class Preview(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a picture is shown while it is made."""
+
+    keep: Annotated[
+        Keep,
+        Meta(description="Of each step: strip, a small picture; all, the preview as it was; none, nothing."),
+    ] = "strip"
+
+
 class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A job as a person writes it: `{"prompt": "a red fox"}` and, if they like, more."""
 
@@ -76,6 +88,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     model: Annotated[Model | None, Meta(description="A name in models/checkpoints.")] = None
     project: Annotated[Project, Meta(description="A word of yours to find the pictures by.")] = "default"
     priority: Annotated[Priority, Meta(description="Higher goes first.")] = 0
+    preview: Annotated[Preview, Meta(description="How it is shown while it is made.")] = Preview()
 
 
 class Prompt(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +108,7 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     # Before there were these two, every picture was made so.
     sampler: str = "euler"
     scheduler: str = "ddim_uniform"
+    preview: Preview = Preview()
 
 
 class Defaults(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,18 +15,19 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from daemon import reprints, schema
-from daemon.answers import MAX_BODY, body, error, json, limit, number, sender, whole, wished
+from daemon.answers import MAX_BODY, body, error, json, limit, sender, whole, wished
 from daemon.archive import Archive
 from daemon.arrivals import Outlook
 from daemon.control import Control
 from daemon.events.log import Log
 from daemon.events.types import Event, JobAccepted, Recorded, Source
 from daemon.faults import Fault
+from daemon.gallery import Gallery
 from daemon.guards import LINES, Guard, media_type
 from daemon.pictures import Recent
 from daemon.projections import decisions
@@ -38,7 +39,6 @@ from daemon.sse import Streams
 from daemon.upkeep import Upkeep
 
 STREAM = "/api/events"
-_FOREVER = "private, max-age=31536000, immutable"
 
 
 class Web:
@@ -64,7 +64,11 @@ class Web:
 
     def application(self, port: int, token: str | None) -> ASGIApp:
         """The whole ASGI application, guards outermost."""
-        routes = [
+        return Guard(_Fork(self.streams, Starlette(routes=self.routes())), port=port, token=token)
+
+    def routes(self) -> list[BaseRoute]:
+        """All that there are; docs/http.md describes them."""
+        return [
             Route("/", self._page),
             Route(STREAM, self.streams),
             Route("/api/health", self._health),
@@ -74,12 +78,10 @@ class Web:
             *Archive(self._log, self._settings).routes(),
             *Control(self._log, self._settings, self._devices).routes(),
             *Upkeep(self._log, self._settings.home).routes(),
-            Route("/frames/{frame}/preview", self._preview),
-            Route("/frames/{frame}/final", self._final),
+            *Gallery(self._log, self._settings.home, self._recent).routes(),
             Route("/schema/prompt.json", self._schema),
             Mount("/static", _Fresh(directory=PAGE)),
         ]
-        return Guard(_Fork(self.streams, Starlette(routes=routes)), port=port, token=token)
 
     def snapshot(self) -> bytes:
         """What a fresh client of the stream gets, as JSON: all that is open, and what ended of late."""
@@ -185,22 +187,6 @@ class Web:
         except Refused as refusal:
             return error(409, str(refusal))
         return json({"position": self._log.position})
-
-    async def _preview(self, request: Request) -> Response:
-        """The picture of exactly `?step=`, or 410: never another step's."""
-        data = self._recent.get(_frame_of(request), number(request, "step", 0))
-        if data is None:
-            return error(410, "this step's picture is gone")
-        return Response(data, media_type="image/png", headers={"cache-control": _FOREVER})
-
-    async def _final(self, request: Request) -> Response:
-        frame = await self._known_frame(_frame_of(request))
-        if frame is None or frame.path is None:
-            return error(404, "there is no such picture")
-        path = self._settings.home.root / frame.path
-        if not path.is_file():
-            return error(410, f"{frame.path} is gone")
-        return FileResponse(path, media_type="image/png", headers={"cache-control": _FOREVER})
 
 
 class _Fork:

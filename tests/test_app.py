@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from daemon import strips
 from daemon.pictures import final_name
 from daemon.settings import Home
 from tests.daemons import Daemon, Message, query
@@ -48,7 +49,9 @@ def test_a_dropped_prompt_becomes_a_picture_and_the_log_tells_each_step(home: Ho
     drop(home, "circle.json", RED_CIRCLE)
     up_until_idle(home)
 
-    previews = query(home, "SELECT data->>'step', data->>'skipped' FROM events WHERE type = 'PreviewWritten'")
+    previews = query(
+        home, "SELECT data->>'step', data->>'skipped' FROM events WHERE type = 'PreviewWritten' ORDER BY seq"
+    )
     assert len(previews) + sum(int(skipped) for _, skipped in previews) == 8
     steps = ["PreviewWritten"] * len(previews)
     assert story(home, 1) == ["FrameCreated", *steps, "FinalWritten", "PreviewDeleted"]
@@ -56,18 +59,29 @@ def test_a_dropped_prompt_becomes_a_picture_and_the_log_tells_each_step(home: Ho
     assert [path.name for path in home.frames.iterdir()] == [Path(final).name]
     assert (home.done / "circle.json").exists()
     assert query(home, "SELECT status, step, steps, job_id FROM frames") == [("done", 8, 8, 1)]
+    assert kept(home, 1) == [*(int(step) for step, _ in previews), 8]
+
+
+def kept(home: Home, frame: int) -> list[int]:
+    """The steps of a frame's strip, the finished picture last."""
+    ((epoch,),) = query(home, "SELECT epoch FROM _log")
+    path = strips.path_of(home.strips, frame)
+    found = strips.index(path, epoch)
+    assert all(strips.read(path, one) for one in found)
+    return [one.step for one in found]
 
 
 def test_the_same_seed_gives_the_same_pixels_and_another_seed_others(home: Home) -> None:
     """A seed is a promise."""
     drop(home, "a.json", QUICK)
     drop(home, "b.json", QUICK)
-    drop(home, "c.json", {**QUICK, "seed": 2})
+    drop(home, "c.json", {**QUICK, "seed": 2, "preview": {"keep": "none"}})
     up_until_idle(home)
 
     first, again, other = pixels(home)
     assert first == again
     assert other != first
+    assert [path.name for path in sorted(home.strips.iterdir())] == ["1.strip", "2.strip"]
     finals = "SELECT data->>'pixels_sha256' FROM events WHERE type = 'FinalWritten' ORDER BY seq"
     assert query(home, finals) == [(first,), (again,), (other,)]
 
@@ -140,6 +154,9 @@ def test_a_frame_goes_on_from_its_stored_state_after_kill_9(home: Home, victim: 
     disturbed, undisturbed = pixels(home)
     assert disturbed == undisturbed
     assert not [path.name for path in home.frames.iterdir() if path.suffix != ".png"]
+    *steps, last = kept(home, 1)
+    assert steps == sorted(set(steps))
+    assert last == 40
 
 
 def test_a_stopped_frame_can_leave_what_there_is(daemon: Daemon) -> None:

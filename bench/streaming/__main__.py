@@ -66,7 +66,7 @@ async def fill(log: Log[State], count: int) -> None:
     """So many finished frames."""
 
     def story(number: int, _: State) -> list[Event]:
-        begin = [accepted(number, number), created(number, number)]
+        begin: list[Event] = [accepted(number, number), created(number, number)]
         return [*begin, finished(number, number), deleted(number, number)]
 
     for number in range(2, count + 2):

@@ -2,6 +2,6 @@
 
 In the daemon: `plan`, `wire`, `process`, `device`, `making`, `stored`, `recovery`. In the child only:
 `child`, `orders`, `work`, `sdxl`, `single_file`, `denoise`, `samplers`, `snapshots`, `previews`, `formats`,
-`demo`;
-nothing in the daemon may import those, because they bring torch with them.
+`thumbnails`, `demo`, and in a process of its own `animation`;
+nothing in the daemon may import those, because they bring torch, numpy or Pillow with them.
 """

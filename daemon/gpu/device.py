@@ -14,6 +14,7 @@ from anyio.abc import TaskStatus
 
 from daemon import pictures
 from daemon.events.log import Log
+from daemon.events.types import JobAccepted
 from daemon.gpu import plan, stored, wire
 from daemon.gpu.making import Making
 from daemon.gpu.process import Child, ChildDied, started
@@ -23,6 +24,7 @@ from daemon.projections.decisions import Interruption
 from daemon.projections.frames import BEING_MADE, Frame
 from daemon.projections.laws import Refused
 from daemon.projections.state import State
+from daemon.prompts import Prompt
 from daemon.settings import Settings
 
 RESTART_AFTER = 1.0
@@ -124,7 +126,8 @@ class Device:
         made = self._log.state.frames[frame.id]
         try:
             keeping = stored.Keeping(self._store_every, key, kept)
-            making = Making(self._log, self._home, self._recent, ready, made, begun.seq, keeping)
+            prompt = await self._asked(frame)
+            making = Making(self._log, self._home, self._recent, ready, made, prompt, begun.seq, keeping)
             await making.run(child)
         except ChildDied as death:
             await self._put_away(frame.id, "device_died", str(death), begun.seq)
@@ -136,6 +139,14 @@ class Device:
             self._recent.drop(frame.id)
         with anyio.CancelScope(shield=True):
             await tidy(self._log, self._home, frame.id, begun.seq)
+
+    async def _asked(self, frame: Frame) -> Prompt:
+        """The prompt of this frame's job."""
+        query = f"SELECT seq FROM events WHERE type = 'JobAccepted' AND job = {frame.job}"
+        ((seq,),) = await self._log.aside(lambda connection: connection.execute(query).fetchall())
+        accepted = (await self._log.recorded(seq)).event
+        assert isinstance(accepted, JobAccepted)
+        return accepted.prompt
 
     @staticmethod
     def _key(ready: wire.Ready, frame: Frame) -> str:

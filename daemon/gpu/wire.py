@@ -13,6 +13,9 @@ from typing import Literal, TypeVar
 
 import msgspec
 
+from daemon.prompts import Preview as Wish
+from daemon.strips import Thumbnail
+
 MAX_MESSAGE = 256 * 2**20
 """Bytes. The largest message is a final PNG; a longer length means that the stream is garbled."""
 
@@ -34,6 +37,7 @@ class Begin(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     scheduler: str
     store_every: float
     """Seconds of work between two `Stored`; 0 stores every step."""
+    preview: Wish = Wish()
     resume: bytes | None = None
     """The data of a `Stored` of the same request, to go on from there."""
 
@@ -100,6 +104,8 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """From the step's end to the picture being encoded, in milliseconds."""
     data: bytes
     """PNG."""
+    kept: Thumbnail | None
+    """What is kept of the step."""
 
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -125,6 +131,8 @@ class Final(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     dtype: str
     data: bytes
     """PNG."""
+    kept: Thumbnail | None
+    """What is kept of it in small."""
 
 
 class Cancelled(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -27,14 +27,11 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
 
     def condition(self) -> tuple[str, list[Any]]:
         """For a WHERE over `frames`, and the values of its question marks."""
-        said = [
-            *(("status IN (SELECT unnest(?))", [self.statuses]) for _ in self.statuses[:1]),
-            *(("model IN (SELECT unnest(?))", [self.models]) for _ in self.models[:1]),
-            *(("project_id IN (SELECT unnest(?))", [self.projects]) for _ in self.projects[:1]),
-            *((_WORD, [word, word]) for word in map(str.lower, self.words)),
-            *(("queued_at >= ?", [moment]) for moment in (self.since,) if moment is not None),
-            *(("queued_at < ?", [moment]) for moment in (self.until,) if moment is not None),
-        ]
+        said: list[tuple[str, list[Any]]] = [(_WORD, [word, word]) for word in map(str.lower, self.words)]
+        named = {"status": self.statuses, "model": self.models, "project_id": self.projects}
+        said += [(f"{name} IN (SELECT unnest(?))", [some]) for name, some in named.items() if some]
+        times = {"queued_at >= ?": self.since, "queued_at < ?": self.until}
+        said += [(sql, [time]) for sql, time in times.items() if time is not None]
         values = [value for _, some in said for value in some]
         return " AND ".join(["true", *(sql for sql, _ in said)]), values
 
@@ -138,4 +135,4 @@ WITH story AS (
 FROM events WHERE seq <= {{seq}} AND job IN (
     SELECT id FROM placed WHERE closed < count OR closed_later < {{kept}})
 """
-"""Events of the jobs that were open at `seq`, and of those that hold the last `kept` frames closed by then."""
+"""Events of the jobs that were open at `seq`, and of those with the last `kept` frames closed by then."""
