@@ -8,7 +8,7 @@ PAGE_TOOLS := $(PAGE_TESTS)/node_modules
 DEMO_HOME ?= safelight-home
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run install test lint page torture fuzz bench format clean
+.PHONY: run install test lint page screenshots torture fuzz bench format clean
 
 run: install  ## the daemon on the built-in model, with sample prompts
 	$(BIN)/safelight demo --home $(DEMO_HOME)
@@ -42,6 +42,9 @@ fuzz: $(VENV)/.installed-for-tests  ## a million mutated prompt files; some minu
 
 bench: $(VENV)/.installed-for-bench  ## every benchmark, one after the other
 	$(BIN)/python -m bench
+
+screenshots: $(VENV)/.installed-for-tests  ## the pictures of the page in docs/images, made anew
+	$(BIN)/python docs/screenshots.py
 
 format: $(VENV)/.installed-for-tests
 	$(BIN)/ruff check --fix

@@ -135,9 +135,10 @@ function open(next) {
   compare.close();
   history.close();
   if (elsewhere) scrollTo(0, 0);
+  if (!live) return; // addresses of pictures name the log: the first state opens it
   if (next.view === "history") history.open(next.query);
   if (next.view === "log") log.open(next.query);
-  if (next.view === "compare") compare.open(next.frames, live?.epoch ?? "");
+  if (next.view === "compare") compare.open(next.frames, live.epoch);
 }
 
 writeHelp(byId("keys"));
@@ -146,9 +147,10 @@ route(open, detail.look);
 listenForKeys(makeActs({ view: () => place.view, wall, past, history, compare, detail, choice }));
 connect({
   state: (state) => {
-    const first = live === null;
+    const another = live?.epoch !== state.epoch;
     become(state);
-    if (first && place.view !== "wall") open(place); // addresses of pictures name the log, which is known now
+    history.follow(state);
+    if (another) open(place);
     recollect(state);
   },
   event: (message) => {

@@ -1,6 +1,7 @@
 """A long history for the page: as many finished pictures as one likes, without the hours that they take."""
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import anyio
@@ -19,18 +20,17 @@ PROMPTS = ["a red fox in the snow", "two boats on a lake", "a lighthouse at dusk
 PICTURE = "frames/task_1.png"
 
 
-async def fill(log: Log[State], root: Path, count: int) -> None:
-    """Append the whole life of `count` frames, all of which look the same on disk."""
+async def fill(log: Log[State], root: Path, count: int, first: int = 1) -> None:
+    """Append the whole life of `count` frames, which all look the same; `first` is the next frame and job."""
     path = root / PICTURE
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.radial_gradient("L").resize((64, 64)).save(path)
-    for first in range(1, count + 1, A_JOB):
-        events = list(_lives(first, min(A_JOB, count + 1 - first)))
+    for job, start in enumerate(range(first, first + count, A_JOB), start=first):
+        events = list(_lives(job, start, min(A_JOB, first + count - start)))
         await log.decide(lambda _, events=events: events)  # type: ignore[misc]
 
 
-def _lives(first: int, count: int) -> Iterable[Event]:
-    job = first // A_JOB + 1
+def _lives(job: int, first: int, count: int) -> Iterable[Event]:
     begin = accepted(job, first, tuple(range(count)))
     words = PROMPTS[job % len(PROMPTS)]
     yield replace(begin, prompt=replace(begin.prompt, prompt=words, project=f"project {job % 3}"))
@@ -48,4 +48,6 @@ def filled(home: Home, count: int) -> None:
         async with opened(home.history, State(), restoring) as log:
             await fill(log, home.root, count)
 
-    anyio.run(write)
+    # In a thread of its own: Playwright keeps a loop running in this one.
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(anyio.run, write).result()

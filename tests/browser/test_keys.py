@@ -133,7 +133,7 @@ def test_on_a_phone_nothing_is_wider_than_the_window(page: Page, daemon: Daemon)
         page.goto(f"{daemon.url}{address}")
         expect(page.locator("main > .view:not([hidden])")).to_be_visible()
         wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        assert (address, wide) == (address, 0)
+        assert wide <= 0, address
 
 
 def test_who_asked_for_no_motion_gets_none(page: Page, daemon: Daemon) -> None:

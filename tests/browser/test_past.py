@@ -96,7 +96,7 @@ def test_the_log_comes_as_it_grows_and_is_filtered(page: Page, daemon: Daemon) -
     (event,) = httpx.get(f"{daemon.url}api/log", params={"after": seq - 1, "limit": 1}).json()["events"]
     expect(newest.locator("code")).to_have_attribute("title", event["hash"])
 
-    page.get_by_label("Frame").fill(str(frame))
+    page.locator("#log-filter [name=frame]").fill(str(frame))
     page.get_by_label("Type of event").select_option("PreviewWritten")
     expect(page.locator("#events .event")).to_have_count(3)
     expect(page.locator("#events .words").first).to_contain_text("step 3 of 3")
