@@ -52,6 +52,7 @@ export function makeCard(first, { template, epoch, acts }) {
   function show(newer, surroundings) {
     if (newer.status !== frame.status && (hasEnded(newer) || newer.status === "stopping")) asked = false;
     const backwards = surroundings.past || around.past;
+    if (newer.step !== frame.step || newer.status !== frame.status) film.grow();
     [frame, around] = [newer, surroundings];
     paint(element, parts, frame, around);
     paintActs(element, parts, frame, around, asked || frame.status === "stopping");

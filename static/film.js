@@ -15,6 +15,7 @@
  * @property {(step: number) => Promise<void>} showStep  the newest kept step up to this one
  * @property {() => Promise<void>} play  from the beginning to the picture; again: stop
  * @property {() => void} leave  back to the picture
+ * @property {() => void} grow  there is another step by now: whoever looks next is shown it
  */
 import { frameStrip } from "./api.js";
 import { isStill, ofLog } from "./pictures.js";
@@ -39,13 +40,14 @@ export function makeFilm({ sheet, range, said }, id, epoch) {
   let loading = null;
   /** @type {readonly Kept[]} */
   let steps = [];
-  let wanted = 0;
+  let wanted = Infinity;
   /** @type {ReturnType<typeof setInterval> | undefined} */
   let playing;
 
   function load() {
     loading ??= fetchSteps(id, epoch).then((found) => {
       steps = found;
+      wanted = steps.length;
       range.max = String(steps.length);
       range.value = range.max;
       range.disabled = steps.length === 0;
@@ -101,13 +103,13 @@ export function makeFilm({ sheet, range, said }, id, epoch) {
     load,
     play,
     showStep,
-    turn: async (delta) => (await load(), stop(), show(wantedIndex(range) + delta)),
+    turn: async (delta) => (await load(), stop(), show(wanted + delta)),
     leave: () => (stop(), show(steps.length)),
+    grow: () => {
+      if (wanted >= steps.length) loading = null;
+    },
   };
 }
-
-/** @param {HTMLInputElement} range */
-const wantedIndex = (range) => Number(range.value);
 
 /** @param {Kept} kept */
 export const stepLabel = ({ step, sigma }) => `step ${step} · σ ${sigmaText(sigma)}`;
