@@ -6,7 +6,7 @@ What is heavy is imported inside functions: only `up` and `demo` need the daemon
 import logging
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -125,6 +125,15 @@ def _run(settings: Settings) -> None:
     _start_logging()
     with one_line():
         anyio.run(app.run, settings, logging.getLogger("safelight").info)
+    _leave()
+
+
+def _leave() -> NoReturn:
+    """End here, where everything is closed: taking the interpreter apart takes longer than all of that."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _start_logging() -> None:

@@ -102,9 +102,10 @@ class Archive:
         bounds = f"seq > {number(request, 'after', 0)} AND seq < {number(request, 'before', _LAST)}"
         order = "DESC" if newest_first else "ASC"
         picked = f"SELECT seq FROM events WHERE {bounds} AND {selection.condition()} ORDER BY seq {order}"
-        events = await self._log.aside(partial(_found, condition=f"seq IN ({picked} LIMIT {most})"))
-        ordered = events[::-1] if newest_first else events
-        following = ordered[-1].seq if events and len(events) == most else None
+        events = await self._log.aside(partial(_found, condition=f"seq IN ({picked} LIMIT {most + 1})"))
+        found = events[::-1] if newest_first else events
+        ordered = found[:most]
+        following = ordered[-1].seq if ordered and len(found) > most else None
         return json({"position": self._log.position, "next": following, "events": _messages(ordered)})
 
     async def _state(self, request: Request) -> Response:

@@ -184,6 +184,6 @@ def _told(frame: int, kept: Kept) -> dict[str, object]:
         "sigma": kept.sigma,
         "width": kept.width,
         "height": kept.height,
-        "bytes": kept.bytes,
+        "bytes": kept.size,
         "url": f"/frames/{frame}/thumbnail{step}",
     }

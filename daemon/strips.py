@@ -16,8 +16,10 @@ from typing import BinaryIO
 import msgspec
 
 _MAGIC = b"SAFELIGHT STRIP 1 %s\n"
-_HEAD = struct.Struct("<4s?IdHHII")
-"""Mark, whether it is the finished picture, step, sigma, width, height, the picture's bytes and CRC-32."""
+_HEAD = struct.Struct("<4s?IdHHI")
+"""Mark, whether it is the finished picture, step, sigma, width, height, the picture's bytes."""
+_CRC = struct.Struct("<I")
+"""CRC-32 of head and picture, between the two."""
 _MARK = b"STEP"
 
 
@@ -40,10 +42,12 @@ class Kept(msgspec.Struct, frozen=True):
     sigma: float
     width: int
     height: int
-    bytes: int
+    size: int
+    """Bytes of the picture."""
     final: bool
     place: int
     """Where in the file the picture begins."""
+    head: bytes
     crc: int
 
 
@@ -64,7 +68,7 @@ def begin(path: Path, epoch: str, step: int) -> None:
             for kept in _records(file, epoch):
                 if kept.final or kept.step > step or _picture(file, kept) is None:
                     break
-                keep = kept.place + kept.bytes
+                keep = kept.place + kept.size
     with path.open("r+b" if keep else "wb") as file:
         if keep:
             file.truncate(keep)
@@ -75,14 +79,13 @@ def begin(path: Path, epoch: str, step: int) -> None:
 def append(path: Path, thumbnail: Thumbnail) -> None:
     """Add a step to a strip that was begun, or raise OSError and leave it as it was."""
     data = thumbnail.data
-    head = _HEAD.pack(
-        _MARK, thumbnail.final, thumbnail.step, thumbnail.sigma, thumbnail.width, thumbnail.height,
-        len(data), zlib.crc32(data),
-    )  # fmt: skip
+    what = (thumbnail.final, thumbnail.step, thumbnail.sigma, thumbnail.width, thumbnail.height)
+    head = _HEAD.pack(_MARK, *what, len(data))
+    check = _CRC.pack(zlib.crc32(data, zlib.crc32(head)))
     with path.open("ab") as file:
         size = file.tell()
         try:
-            file.write(head + data)
+            file.write(head + check + data)
             file.flush()
         except OSError:
             os.ftruncate(file.fileno(), size)
@@ -112,20 +115,22 @@ def _records(file: BinaryIO, epoch: str) -> Iterator[Kept]:
         return
     size = os.fstat(file.fileno()).st_size
     place = len(magic)
-    while place + _HEAD.size <= size:
+    while place + _HEAD.size + _CRC.size <= size:
         file.seek(place)
-        mark, final, step, sigma, width, height, length, crc = _HEAD.unpack(file.read(_HEAD.size))
-        place += _HEAD.size
+        head = file.read(_HEAD.size)
+        (crc,) = _CRC.unpack(file.read(_CRC.size))
+        mark, final, step, sigma, width, height, length = _HEAD.unpack(head)
+        place += _HEAD.size + _CRC.size
         if mark != _MARK or place + length > size:
             return
-        yield Kept(step, sigma, width, height, length, final, place, crc)
+        yield Kept(step, sigma, width, height, length, final, place, head, crc)
         place += length
 
 
 def _picture(file: BinaryIO, kept: Kept) -> bytes | None:
     file.seek(kept.place)
-    data = file.read(kept.bytes)
-    return data if zlib.crc32(data) == kept.crc else None
+    data = file.read(kept.size)
+    return data if zlib.crc32(data, zlib.crc32(kept.head)) == kept.crc else None
 
 
 def _magic(epoch: str) -> bytes:

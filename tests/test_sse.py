@@ -197,6 +197,17 @@ async def test_a_client_that_stops_reading_holds_nobody_up(tmp_path: Path) -> No
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.torture
+async def test_a_client_that_never_reads_again_is_let_go(tmp_path: Path) -> None:
+    """By the kernel, some twenty seconds after it took the last byte; nothing else ever would."""
+    async with site(tmp_path) as served:
+        with frozen(served), anyio.fail_after(PATIENCE):
+            await append(served, 3000)
+            assert repr(served.web.streams) == "<Streams: 1 open>"
+            while repr(served.web.streams) != "<Streams: 0 open>":
+                await append(served, 1)
+
+
 @contextmanager
 def frozen(served: Site) -> Iterator[socket.socket]:
     """A client that asks for the stream and takes nothing of it, with little room of its own."""

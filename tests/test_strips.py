@@ -41,13 +41,13 @@ def test_steps_come_back_in_order_with_all_that_is_known_of_them(tmp_path: Path)
     strips.append(path, thumbnail(9, final=True))
     found = strips.index(path, EPOCH)
     assert [(kept.step, kept.final) for kept in found] == [(1, False), (2, False), (3, False), (9, True)]
-    assert (found[1].sigma, found[1].width, found[1].height, found[1].bytes) == (7.3, 128, 96, 502)
+    assert (found[1].sigma, found[1].width, found[1].height, found[1].size) == (7.3, 128, 96, 502)
 
 
 def test_a_file_cut_anywhere_still_gives_every_whole_step(tmp_path: Path) -> None:
     """A power cut can leave any length; the next attempt goes on behind what is whole."""
     whole = written(tmp_path / "whole.strip", 4)
-    ends = [kept.place + kept.bytes for kept in strips.index(whole, EPOCH)]
+    ends = [kept.place + kept.size for kept in strips.index(whole, EPOCH)]
     content = whole.read_bytes()
     cut = tmp_path / "cut.strip"
     for length in range(0, len(content), 37):
