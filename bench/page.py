@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ FLOOR = f"""async (url) => {{
   image.remove();
   return at - begun;
 }}"""
-FIRST = f"""addEventListener("load", ({{ target }}) => {{
+FIRST = f"""document.addEventListener("load", ({{ target }}) => {{
   if (window.first || !target.matches?.(".cell img")) return;
   window.first = true;
   ({PAINTED})((at) => (window.first = at - performance.timeOrigin));
@@ -128,9 +129,9 @@ def develop(browser: Browser, portal: BlockingPortal, served: Site) -> None:
     tell("append → painted", [at - published[step][0] for step, at in shown.items()], floor)
     tell("publish → painted", [at - published[step][1] for step, at in shown.items()], floor)
     print(f"  floor: fetched, decoded, painted {floor:10.1f} ms p50")
-    blank = sum(is_blank(data, box) for data in pictures[1:])
-    print(f"  blank frames per 1,000 swaps   {1000 * blank / len(shown):8.1f}", end="")
-    print(f"     ({blank} of {len(pictures)} composed frames, {len(shown)} of {STEPS} steps shown)")
+    looks = list(dropwhile(bool, (is_blank(data, box) for data in pictures)))  # from the first picture on
+    print(f"  blank frames per 1,000 swaps   {1000 * sum(looks) / len(shown):8.1f}", end="")
+    print(f"     ({sum(looks)} of {len(looks)} composed frames, {len(shown)} of {STEPS} steps shown)")
 
 
 def publish(portal: BlockingPortal, served: Site, step: int) -> tuple[float, float]:

@@ -86,6 +86,8 @@ export function makeCard(first, { template, epoch, acts }) {
   return {
     element, show, stop, film,
     choose: () => acts.choose(frame),
+    /** Fetch the newest picture at once: until the next painting is half a display frame, on the average. */
+    hurry: (/** @type {Frame} */ newer) => around.past || develop(newestPicture(newer, epoch)),
     /** Ask again for a picture that could not be had. */
     refetch: () => develop(newestPicture(frame, epoch), around.past),
   };

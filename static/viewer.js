@@ -53,7 +53,7 @@ const past = makePast(byId("past"), (state) => {
   then = state;
   paintSoon();
 });
-const detail = makeDetail({ stop: requestStop, again: makeAgain, choose: choice.toggle, left: leaveFrame });
+const detail = makeDetail({ stop: requestStop, again: makeAgain, choose: choice.toggle }, leaveFrame);
 const rows = { developing: byId("developing"), waiting: byId("waiting"), ended: byId("ended") };
 const wall = makeWall(byId("wall"), rows, (frame, epoch) => makeCard(frame, { template: byId("card"), epoch, acts: {
   stop: requestStop,
@@ -160,6 +160,7 @@ connect({
     announce(tidings(live, message));
     log.hear(message);
     become(fold(live, message));
+    if (message.type === "PreviewWritten" && !then) wall.hurry(live.frames.get(message.data.frame));
   },
   up: () => {
     banner.hide();

@@ -97,6 +97,8 @@ export function makeWall(root, rows, make) {
     },
     /** The cards in reading order. */
     cards: () => /** @type {HTMLElement[]} */ ([...root.querySelectorAll(".card")]),
+    /** Have a frame's newest picture fetched before the wall is painted. @param {Frame | undefined} frame */
+    hurry: (frame) => frame && hung.get(frame.id)?.card.hurry(frame),
     /** Ask again for the pictures that could not be had. */
     refetch: () => hung.forEach(({ card }) => card.refetch()),
   };
