@@ -106,7 +106,7 @@ export function makeGrid(root, { least, caption, make, want }) {
     },
     /** @param {(index: number) => boolean} stale  make these cells anew */
     refresh(stale) {
-      for (const [index, element] of cells) {
+      for (const [index, element] of [...cells]) { // those that there are now: a cell made anew comes after them
         if (!stale(index)) continue;
         const focused = element === document.activeElement;
         cells.delete(index);

@@ -49,6 +49,9 @@ def test_ten_thousand_pictures_are_a_grid_that_holds_what_is_seen(page: Page) ->
     page.locator('.cell[data-frame="1"]').focus()
     page.keyboard.press("k")
     expect(page.locator('.cell[data-frame="2"]')).to_be_focused()
+    page.keyboard.press("c")
+    expect(page.locator("#tray")).to_contain_text("1 picture chosen")
+    expect(page.locator('.cell[data-frame="2"]')).to_be_focused()
 
 
 def test_pictures_are_found_by_each_filter(page: Page, daemon: Daemon) -> None:

@@ -30,6 +30,24 @@ def test_a_finished_picture_is_scrubbed_through_by_hand_and_by_keys(page: Page, 
     expect(kept).to_have_count(0)
 
 
+def test_the_film_of_a_running_picture_grows(page: Page, daemon: Daemon) -> None:
+    """Looked back at and left again, it shows the steps that came meanwhile; the picture goes on beneath."""
+    (frame,) = submit(daemon, LONG)
+    shown = begun(page, frame)
+    shown.focus()
+    page.keyboard.press("[")
+    kept = shown.locator(".film-step")
+    expect(kept).to_be_visible()
+    first = int(kept.get_attribute("data-step") or 0)
+    page.keyboard.press("]")
+    expect(kept).to_have_count(0)
+    daemon.wait_for(lambda event: event["type"] == "PreviewWritten" and event["data"]["step"] > first + 3)
+    expect(shown).not_to_have_attribute("data-step", str(first))
+    page.keyboard.press("[")
+    expect(kept).to_be_visible()
+    assert int(kept.get_attribute("data-step") or 0) > first
+
+
 def test_pictures_side_by_side_are_locked_to_one_step(page: Page, daemon: Daemon) -> None:
     """Chosen with c on the wall; one slider moves both, and who kept fewer steps shows its newest."""
     (short,) = finish(daemon, SHORT, steps=4)
