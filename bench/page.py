@@ -24,7 +24,7 @@ import anyio.from_thread
 from anyio.from_thread import BlockingPortal
 from msgspec.structs import replace
 from PIL import Image, ImageStat
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 from tests.browser.archive import fill
 from tests.serving import Site, site
@@ -37,7 +37,7 @@ EACH = 5
 """Steps between two looks at the floor."""
 FRAMES = 10_000
 FALLS = 200
-WINDOW = {"width": 800, "height": 900}
+WINDOW: ViewportSize = {"width": 800, "height": 900}
 
 PAINTED = """(callback) => requestAnimationFrame(() => {
   const { port1, port2 } = new MessageChannel();
@@ -107,8 +107,8 @@ def main() -> None:
 def develop(browser: Browser, portal: BlockingPortal, served: Site) -> None:
     """Steps of one frame, thirty a second, and what the browser shows of them."""
     begin = accepted()
-    life = [replace(begin, prompt=replace(begin.prompt, steps=STEPS)), created()]
-    portal.call(partial(served.log.decide, lambda _: life))
+    for event in (replace(begin, prompt=replace(begin.prompt, steps=STEPS)), created()):
+        portal.call(served.log.append, event)
     with opened(browser, served, "#/") as page:
         page.locator(".card").wait_for()
         page.evaluate(WATCH)
@@ -180,6 +180,7 @@ def is_blank(data: bytes, box: Any) -> bool:
 def remember(browser: Browser, served: Site) -> None:
     """A history of ten thousand frames: its first picture, and a fall through it."""
     firsts, own = [], []
+    falls: list[float] = []
     for _ in range(5):
         with opened(browser, served, "#/history", FIRST) as page:
             page.wait_for_function("typeof window.first === 'number'")
@@ -196,7 +197,7 @@ def remember(browser: Browser, served: Site) -> None:
 @contextmanager
 def opened(browser: Browser, served: Site, address: str, script: str = "") -> Iterator[Page]:
     """A fresh browser on the page."""
-    context = browser.new_context(viewport=WINDOW, bypass_csp=True)  # type: ignore[arg-type]
+    context = browser.new_context(viewport=WINDOW, bypass_csp=True)
     page = context.new_page()
     page.add_init_script(script)
     page.goto(f"{served.url}/{address}")

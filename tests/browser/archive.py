@@ -26,8 +26,11 @@ async def fill(log: Log[State], root: Path, count: int, first: int = 1) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.radial_gradient("L").resize((64, 64)).save(path)
     for job, start in enumerate(range(first, first + count, A_JOB), start=first):
-        events = list(_lives(job, start, min(A_JOB, first + count - start)))
-        await log.decide(lambda _, events=events: events)  # type: ignore[misc]
+        await _record(log, list(_lives(job, start, min(A_JOB, first + count - start))))
+
+
+async def _record(log: Log[State], events: list[Event]) -> None:
+    await log.decide(lambda _: events)
 
 
 def _lives(job: int, first: int, count: int) -> Iterable[Event]:

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from daemon.settings import Home
 from tests.browser.archive import filled
-from tests.browser.views import SHORT, card, finish, open_view
+from tests.browser.views import SHORT, card, finish, open_view, position, recorded
 from tests.daemons import Daemon
 
 MANY = 10_000
@@ -56,7 +56,7 @@ def test_ten_thousand_pictures_are_a_grid_that_holds_what_is_seen(page: Page) ->
 
 def test_pictures_are_found_by_each_filter(page: Page, daemon: Daemon) -> None:
     """Words of the prompt, status, project, model and date; the address keeps them."""
-    (frame,) = finish(daemon, SHORT, steps=2, prompt="a unique quokka", project="marsupials")
+    (frame,) = finish(daemon, {**SHORT, "prompt": "a unique quokka"}, steps=2, project="marsupials")
     open_view(page, "History")
     said = page.locator("#history-said")
     page.get_by_label("Words of the prompt").fill("QUOKKA")
@@ -89,7 +89,7 @@ def test_new_pictures_push_nothing_along(page: Page, daemon: Daemon) -> None:
     assert before != str(frame)
 
 
-def test_a_picture_is_looked_at_copied_and_made_again(page: Page, daemon: Daemon, tmp_path: Path) -> None:
+def test_a_picture_is_looked_at_copied_and_made_again(page: Page, daemon: Daemon) -> None:
     """All parameters, its own story with hashes; the copied prompt file makes the very same picture."""
     (frame,) = finish(daemon, SHORT, steps=3, count=1, negative_prompt="blurry")
     card(page, frame).locator(".open").click()
@@ -106,13 +106,13 @@ def test_a_picture_is_looked_at_copied_and_made_again(page: Page, daemon: Daemon
     assert downloading.value.suggested_filename.endswith(".png")
     shown.locator(".copy").click()
     expect(shown.locator(".copy")).to_have_text("Copied")
+    before = position(daemon)
     daemon.drop("again.json", json.loads(page.evaluate("navigator.clipboard.readText()")))
-    copied = daemon.wait_for_type("FinalWritten", after=0, frame=frame + 1)
+    daemon.wait_for_type("FinalWritten", before, frame=frame + 1)
     shown.locator(".again").click()
-    made = daemon.wait_for_type("FinalWritten", after=copied["seq"], frame=frame + 2)
-    first = daemon.wait_for_type("FinalWritten", frame=frame)
-    pixels = {event["data"]["pixels_sha256"] for event in (first, copied, made)}
-    assert len(pixels) == 1
+    daemon.wait_for_type("FinalWritten", before, frame=frame + 2)
+    made = [recorded(daemon, "FinalWritten", number) for number in (frame, frame + 1, frame + 2)]
+    assert len({each["pixels_sha256"] for each in made}) == 1
 
     page.keyboard.press("Escape")
     expect(shown).to_be_hidden()

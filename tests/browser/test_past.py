@@ -41,7 +41,7 @@ def test_the_film_of_a_running_picture_grows(page: Page, daemon: Daemon) -> None
     first = int(kept.get_attribute("data-step") or 0)
     page.keyboard.press("]")
     expect(kept).to_have_count(0)
-    daemon.wait_for(lambda event: event["type"] == "PreviewWritten" and event["data"]["step"] > first + 3)
+    daemon.wait_for_type("PreviewWritten", frame=frame, step=first + 3)
     expect(shown).not_to_have_attribute("data-step", str(first))
     page.keyboard.press("[")
     expect(kept).to_be_visible()

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import httpx
 from playwright.sync_api import Locator, Page, expect
 
 from tests.daemons import Daemon
@@ -20,10 +21,25 @@ def submit(daemon: Daemon, prompt: dict[str, Any], **keys: object) -> list[int]:
 
 def finish(daemon: Daemon, prompt: dict[str, Any], **keys: object) -> list[int]:
     """Queue a prompt and wait until its frames are done."""
+    before = position(daemon)
     frames = submit(daemon, prompt, **keys)
     for frame in frames:
-        daemon.wait_for_type("PreviewDeleted", frame=frame)
+        daemon.wait_for_type("PreviewDeleted", before, frame=frame)
     return frames
+
+
+def position(daemon: Daemon) -> int:
+    """The newest event's number: a stream from here on leaves nothing out, however long the log is."""
+    seq: int = httpx.get(f"{daemon.url}api/health").json()["position"]
+    return seq
+
+
+def recorded(daemon: Daemon, kind: str, frame: int) -> dict[str, Any]:
+    """The data of a frame's newest event of this type."""
+    query: dict[str, str | int] = {"type": kind, "frame": frame, "order": "desc", "limit": 1}
+    (event,) = httpx.get(f"{daemon.url}api/log", params=query).json()["events"]
+    data: dict[str, Any] = event["data"]
+    return data
 
 
 def card(page: Page, frame: int) -> Locator:
