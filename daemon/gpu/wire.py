@@ -14,6 +14,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from daemon.prompts import Preview as Wish
+from daemon.strips import Thumbnail
 
 MAX_MESSAGE = 256 * 2**20
 """Bytes. The largest message is a final PNG; a longer length means that the stream is garbled."""
@@ -111,6 +112,8 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """From the step's end to the picture being encoded, in milliseconds."""
     data: bytes
     """In the format that was asked for."""
+    kept: Thumbnail | None
+    """What is kept of the step."""
 
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -136,6 +139,8 @@ class Final(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     dtype: str
     data: bytes
     """PNG."""
+    kept: Thumbnail | None
+    """What is kept of it in small."""
 
 
 class Cancelled(msgspec.Struct, frozen=True, kw_only=True, tag=True):

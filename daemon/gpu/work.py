@@ -16,7 +16,7 @@ import diffusers
 import torch
 import transformers
 
-from daemon.gpu import demo, denoise, formats, previews, samplers, sdxl, snapshots, view, wire
+from daemon.gpu import demo, denoise, formats, previews, samplers, sdxl, snapshots, thumbnails, view, wire
 from daemon.gpu.orders import Order, Orders
 
 Send = Callable[[wire.Reply], None]
@@ -210,6 +210,7 @@ def _final(begin: wire.Begin, state: denoise.Denoise, pixels: formats.Pixels) ->
         sigmas=samplers.levels(state.scheduler),
         dtype=str(state.checkpoint.dtype).removeprefix("torch."),
         data=data,
+        kept=thumbnails.of_final(pixels, state.steps, begin.preview.keep),
     )
 
 
