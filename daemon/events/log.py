@@ -309,7 +309,7 @@ class Log(Generic[S]):
             round_.fail(failure)
 
     async def _revived(self, round_: "_Round[S]") -> bool:
-        """Open a database again that failed, and take in what was in doubt; tells every caller if it fails."""
+        """Open a database again that failed, and take in what was in doubt; tells every caller if not."""
         try:
             await self._in_thread(self._store.reopen)
         except (OSError, duckdb.Error) as error:
