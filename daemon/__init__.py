@@ -67,7 +67,7 @@ queue, the tables, the page) is a fold of that log.
                 recovery (frames whose maker is gone);
                 probe (what torch sees, for the doctor);
                 in the child only: child · orders · work · sdxl · single_file · denoise · samplers ·
-                snapshots · previews · demo
+                snapshots · previews · formats (pixels → PNG, JPEG, WebP) · demo
 
 Start with `events/types`, then `app`.
 """

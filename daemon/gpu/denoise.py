@@ -15,7 +15,7 @@ import torch
 from diffusers.utils.torch_utils import randn_tensor
 
 from daemon.gpu import samplers, wire
-from daemon.gpu.previews import Pixels
+from daemon.gpu.formats import Pixels
 from daemon.gpu.sdxl import Checkpoint
 
 
@@ -172,7 +172,7 @@ def decode(checkpoint: Checkpoint, latent: torch.Tensor, tiled: bool = False) ->
         if not decoded.isfinite().all():
             raise NotFinite("the picture came out as NaN: the checkpoint overflows with these settings")
         image = pipe.image_processor.postprocess(decoded, output_type="np")[0]
-    pixels: Pixels = (image * 255).round().astype("uint8")
+    pixels: Pixels = (image * 255).round().astype("uint8", order="C")
     return pixels
 
 
