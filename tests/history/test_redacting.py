@@ -19,6 +19,7 @@ from daemon.faults import whole_fault
 from daemon.history import reading, redacting
 from daemon.settings import Home
 from tests.commands.typing import typed
+from tests.events.histories import files
 from tests.history.homes import EACH, made, record, seal, served
 from tests.history.test_audit import edited, places, verify
 from tests.pictures import pixels, saved
@@ -55,8 +56,11 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Home:
     home = made(tmp_path_factory.mktemp("original") / "home")
     record(home, story(home))
     seal(home)
-    record(home, [JobDuplicate(job=JOB, source=DROP)])
-    reading.bring_up(home)
+    record(home, [JobDuplicate(job=JOB, source=DROP)], killed=True)
+    loose = {file: file.read_bytes() for file in files(home.history) if file.exists()}
+    reading.bring_up(home)  # which seals as it ends
+    for file, content in loose.items():
+        file.write_bytes(content)
     shutil.copy(home.history, home.root / "history.broken-1.duckdb")
     return home
 
