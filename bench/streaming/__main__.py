@@ -117,7 +117,8 @@ async def by_library(feed: Feed, request: Request) -> Response:
         async for number in feed.follow():
             yield {"id": str(number), "data": EVENT}
 
-    return EventSourceResponse(body(), sep="\n")
+    response: Response = EventSourceResponse(body(), sep="\n")
+    return response
 
 
 async def theirs(respond: Callable[[Feed, Request], Awaitable[Response]]) -> None:
