@@ -32,7 +32,9 @@ queue, the tables, the page) is a fold of that log.
   files         whole files or none, fsynced where it matters
   finals        finished pictures: deleted on purpose, or found gone
   pictures      the names of pictures, their deletion, recent previews in memory
-  web           the HTTP routes; answers: what they answer with; upkeep: those of the history
+  strips        the kept steps of a frame's development, in one file
+  web           the HTTP routes; answers: what they answer with; upkeep: those of the history;
+                archive: those of what was; gallery: those of pictures
   control       pausing, cancelling, priorities, and how the queue stands
   sse           the log as server-sent events: one cursor per client
   guards        who may talk to the daemon
@@ -53,7 +55,8 @@ queue, the tables, the page) is a fold of that log.
   projections/  frames, jobs, claims, throughput: the folds · laws: what may follow what · state: what is
                 open, with drafts · decisions: requests → events · rows: structs as rows (all PURE) ·
                 tables: the derived DuckDB tables · rebuilding: they are made again, and compared ·
-                restoring: memory from the tables
+                restoring: memory from the tables ·
+                pages: frames by the page, and the wall as it once was
   history/      asking the past: views of it as SQL (PURE) · reading and query: SQL in the asker's own
                 process, over the segments and fresh copies · selection: which events (PURE) ·
                 following, replay, export · audit, with its checks, forgotten and findings · redacting:
@@ -67,7 +70,9 @@ queue, the tables, the page) is a fold of that log.
                 recovery (frames whose maker is gone);
                 probe (what torch sees, for the doctor);
                 in the child only: child · orders · work · sdxl · single_file · denoise · samplers ·
-                snapshots · previews · formats (pixels → PNG, JPEG, WebP) · demo
+                snapshots · view (what of a frame is shown, when) · previews · taesd · formats (pixels →
+                PNG, JPEG, WebP) · thumbnails · demo;
+                in a process of its own: animation (a strip → WebP or GIF)
 
 Start with `events/types`, then `app`.
 """

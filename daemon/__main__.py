@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -141,6 +141,15 @@ def _run(settings: Settings, as_json: bool) -> None:
     _start_logging(as_json)
     with one_line():
         anyio.run(app.run, settings, logging.getLogger("safelight").info)
+    _leave()
+
+
+def _leave() -> NoReturn:
+    """End here, where everything is closed: taking the interpreter apart takes longer than all of that."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _start_logging(as_json: bool) -> None:

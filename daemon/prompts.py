@@ -7,7 +7,7 @@ be is in `sheets`.
 
 import json
 from collections.abc import Iterator
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -60,6 +60,38 @@ OTHER_NAMES = {
 """What other programs call our keys, for the suggestion beside an unknown one."""
 
 
+Keep = Literal["strip", "all", "none"]
+Milliseconds = Annotated[str, Meta(pattern=r"^[0-9]{1,6} ?ms$(?!\n)", examples=["500 ms"])]
+
+
+class Preview(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a picture is shown while it is made, and what is kept of that."""
+
+    method: Annotated[
+        Literal["auto", "taesd", "latent2rgb", "none"],
+        Meta(description="taesd: sharp, by a tiny decoder; latent2rgb: small and quick; auto: what suits."),
+    ] = "auto"
+    every: Annotated[
+        Steps | Milliseconds,
+        Meta(description='After every so many steps, or, as "500 ms", after so much time at the soonest.'),
+    ] = 1
+    size: Annotated[
+        Annotated[int, Meta(ge=16, le=2048)] | None,
+        Meta(description="Pixels of the longer side, at most; null: 512 by taesd, an eighth by latent2rgb."),
+    ] = None
+    format: Literal["png", "jpeg", "webp"] = "png"
+    quality: Annotated[int, Meta(ge=1, le=100, description="Of jpeg and webp; png loses nothing.")] = 85
+    keep: Annotated[
+        Keep,
+        Meta(description="Of each step: strip, a small picture; all, the preview as it was; none, nothing."),
+    ] = "strip"
+
+
+def seconds_between(every: str) -> float:
+    """The seconds that a `preview.every` of milliseconds means."""
+    return int(every.removesuffix("ms")) / 1000
+
+
 class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A job as a person writes it: `{"prompt": "a red fox"}` and, if they like, more."""
 
@@ -76,6 +108,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     model: Annotated[Model | None, Meta(description="A name in models/checkpoints.")] = None
     project: Annotated[Project, Meta(description="A word of yours to find the pictures by.")] = "default"
     priority: Annotated[Priority, Meta(description="Higher goes first.")] = 0
+    preview: Annotated[Preview, Meta(description="How it is shown while it is made.")] = Preview()
 
 
 class Prompt(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +128,7 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     # Before there were these two, every picture was made so.
     sampler: str = "euler"
     scheduler: str = "ddim_uniform"
+    preview: Preview = Preview()
 
 
 class Defaults(msgspec.Struct, frozen=True, kw_only=True):

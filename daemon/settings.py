@@ -42,9 +42,19 @@ class Home(msgspec.Struct, frozen=True):
         return self.root / "frames"
 
     @property
+    def strips(self) -> Path:
+        """The kept steps of each frame's development."""
+        return self.root / "strips"
+
+    @property
     def checkpoints(self) -> Path:
         """SDXL checkpoints: folders in diffusers' layout, and single `.safetensors` files."""
         return self.root / "models" / "checkpoints"
+
+    @property
+    def vae_approx(self) -> Path:
+        """Tiny decoders for previews."""
+        return self.root / "models" / "vae_approx"
 
     def checkpoint(self, model: str) -> Path:
         """Where a model lies, but for a `.safetensors` that may be left out: a name in `checkpoints`, or a

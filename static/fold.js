@@ -39,7 +39,7 @@
  * @property {string} updated_at
  * @property {string | null} finished_at
  *
- * @typedef {{ seq: number, ts: string, type: string, cause: number | null, data: Record<string, any> }} Message
+ * @typedef {{ seq: number, ts: string, type: string, cause: number | null, data: Record<string, any>, hash?: string }} Message
  *
  * @typedef {object} State
  * @property {string} epoch  names the log: frame 7 of another log is another picture
@@ -51,9 +51,11 @@
  * @property {string | null} paused_by  who paused the queue; null while it runs
  * @property {ReadonlyMap<number, Frame>} frames
  * @property {number} older  ended frames that are not among `frames`
+ * @property {import("./pace.js").Makings} makings  what is known of the attempts under way
  *
- * @typedef {Omit<State, "epoch" | "frames"> & { frames: Frame[] }} Snapshot
+ * @typedef {Omit<State, "epoch" | "frames" | "makings"> & { frames: Frame[] }} Snapshot
  */
+import { observe } from "./pace.js";
 
 /**
  * Ended frames kept, those with the highest numbers, as in the daemon's snapshot: a page left open for a
@@ -77,7 +79,24 @@ export const hasEnded = (frame) => ENDED.has(frame.status);
  * @returns {State}
  */
 export function fromSnapshot(snapshot, epoch) {
-  return { ...snapshot, epoch, frames: new Map(snapshot.frames.map((frame) => [frame.id, frame])) };
+  return { ...snapshot, epoch, frames: new Map(snapshot.frames.map((frame) => [frame.id, frame])), makings: new Map() };
+}
+
+/**
+ * With what a frame's own events tell of the attempt under way, which a snapshot does not have.
+ * @param {State} state
+ * @param {Message[]} events  the frame's, in order
+ * @returns {State}
+ */
+export function recall(state, events) {
+  const heard = events.reduce(observe, /** @type {import("./pace.js").Makings} */ (new Map()));
+  const makings = new Map(state.makings);
+  for (const [id, making] of heard) {
+    const known = makings.get(id);
+    const ended = state.frames.get(id)?.status !== "running";
+    if (!ended && (!known || making.step >= known.step)) makings.set(id, making);
+  }
+  return { ...state, makings };
 }
 
 /**
@@ -89,7 +108,7 @@ export function fromSnapshot(snapshot, epoch) {
  */
 export function fold(state, message) {
   if (message.seq <= state.position) return state;
-  const next = { ...state, position: message.seq };
+  const next = { ...state, position: message.seq, makings: state.frames.has(message.data.frame) ? observe(state.makings, message) : state.makings };
   const { type, data, ts } = message;
   if (type === "JobAccepted") return withFrames(next, queued(data, ts));
   if (type === "DaemonStarted") return { ...next, version: data.version, model: data.model, devices: data.devices };

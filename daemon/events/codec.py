@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from daemon.events import redaction, versions
-from daemon.events.types import BY_NAME, Event, Recorded
+from daemon.events.types import BY_NAME, Event, PreviewWritten, Recorded
 
 GENESIS = bytes(32)
 """The hash that stands before row 1."""
@@ -106,5 +106,11 @@ def message(recorded: Recorded) -> bytes:
             "type": type(recorded.event).__name__,
             "cause": recorded.cause,
             "data": recorded.event,
+            "hash": recorded.hash.hex(),
         }
     )
+
+
+def superseding(event: Event) -> int | None:
+    """The frame whose earlier previews this event makes old news; None if it makes none so."""
+    return event.frame if isinstance(event, PreviewWritten) else None

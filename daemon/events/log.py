@@ -44,6 +44,15 @@ Key = tuple[str, int | str]
 """A row of a derived table: the table's name and the row's key."""
 
 
+Told = tuple[int, bytes, int | None]
+"""An event for followers: its seq, `codec.message`, and `codec.superseding`."""
+
+
+def told(recorded: Recorded) -> Told:
+    """The event as followers get it."""
+    return recorded.seq, codec.message(recorded), codec.superseding(recorded.event)
+
+
 class State(Protocol):
     """What the log leads to, as far as the writer needs to know it."""
 
@@ -125,7 +134,7 @@ class Log(Generic[S]):
         self._memory = memory
         self.epoch = store.epoch
         self.position, self._head = store.last()
-        self.ring: deque[tuple[int, bytes]] = deque(maxlen=RING)
+        self.ring: deque[Told] = deque(maxlen=RING)
         self._store = store
         self._thread = CapacityLimiter(1)
         self._round: _Round[S] = _Round()
@@ -386,7 +395,7 @@ class Log(Generic[S]):
 
     def _advance(self, position: int, head: bytes, recorded: Sequence[Recorded]) -> None:
         self.position, self._head = position, head
-        self.ring.extend((one.seq, codec.message(one)) for one in recorded)
+        self.ring.extend(map(told, recorded))
         self._bell.set()
         self._bell = anyio.Event()
 

@@ -15,7 +15,7 @@ from typing import Literal
 import anyio
 from anyio import to_thread
 
-from daemon import pictures, png, reprints
+from daemon import pictures, png, reprints, strips
 from daemon.events.log import Log
 from daemon.events.types import (
     CancelRequested,
@@ -36,6 +36,7 @@ from daemon.projections.frames import Frame
 from daemon.projections.state import State
 from daemon.prompts import Prompt
 from daemon.settings import Home
+from daemon.strips import Thumbnail
 
 FailureKind = Literal["out_of_memory", "bad_model", "device_died", "disk", "internal"]
 
@@ -52,17 +53,20 @@ class Making:
         recent: pictures.Recent,
         ready: wire.Ready,
         frame: Frame,
+        prompt: Prompt,
         cause: int,
         keeping: Keeping,
     ) -> None:
-        """`frame` as the event `cause` left it."""
+        """`frame` as the event `cause` left it; `prompt` is that of this picture alone."""
         assert frame.preview is not None
         self._log = log
         self._home = home
         self._recent = recent
         self._ready = ready
         self._frame = frame
+        self._prompt = prompt
         self._preview = frame.preview
+        self._strip = strips.path_of(home.strips, frame.id)
         self._cause = cause
         self._keeping = keeping
         self._began = time.monotonic()
@@ -70,6 +74,7 @@ class Making:
     async def run(self, child: Child) -> None:
         """Have the child make it; returns once the frame has ended. Raises `ChildDied` if it never will."""
         death: ChildDied | None = None
+        await self._begin_strip()
         await child.send(self._command())
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._forward_cancel, child)
@@ -98,6 +103,8 @@ class Making:
             sampler=frame.sampler,
             scheduler=frame.scheduler,
             store_every=self._keeping.every,
+            preview=self._prompt.preview,
+            vae_approx=str(self._home.vae_approx),
             resume=None if self._keeping.resume is None else self._keeping.resume.data,
         )
 
@@ -115,6 +122,8 @@ class Making:
         match reply:
             case wire.Loading(what=what):
                 logger.info("%s: %s", self._ready.device, what)
+            case wire.Note(message=message):
+                logger.warning("frame %d: %s", self._frame.id, message)
             case wire.Loaded():
                 await self._append(self._loaded(reply))
             case wire.Preview():
@@ -175,6 +184,7 @@ class Making:
             # A preview is not worth a frame; the next one tries again.
             logger.warning("frame %d: its preview could not be written: %s", self._frame.id, error)
             return
+        await self._keep(reply.kept)
         self._recent.put(self._frame.id, reply.step, reply.data)
         written = (time.monotonic() - began) * 1000
         await self._append(
@@ -194,15 +204,34 @@ class Making:
             )
         )
 
+    async def _begin_strip(self) -> None:
+        """Steps that are made again, or were another attempt's, leave the strip."""
+        if self._prompt.preview.keep == "none":
+            return
+        try:
+            await to_thread.run_sync(strips.begin, self._strip, self._log.epoch, self._frame.step)
+        except OSError as error:
+            logger.warning("frame %d: its steps cannot be kept: %s", self._frame.id, error)
+
+    async def _keep(self, kept: Thumbnail | None) -> None:
+        """Add to the strip, before anyone hears of the step. It is not worth a frame, either."""
+        if kept is None:
+            return
+        try:
+            await to_thread.run_sync(strips.append, self._strip, kept)
+        except OSError as error:
+            logger.warning("frame %d: step %d was not kept: %s", self._frame.id, kept.step, error)
+
     async def _write_final(self, reply: wire.Final) -> None:
         path = pictures.final_name(self._preview)
         recipe = self._recipe(reply)
         data = png.with_texts(reply.data, reprints.texts(recipe))
         try:
-            digest = await to_thread.run_sync(_write_final, self._home.root / path, data)
+            digest = await to_thread.run_sync(write_final, self._home.root / path, data)
         except OSError as error:
             await self._append(self._failed("disk", f"the picture could not be written: {error}"))
             return
+        await self._keep(reply.kept)
         await self._append(
             FinalWritten(
                 frame=self._frame.id,
@@ -219,25 +248,9 @@ class Making:
         )
 
     def _recipe(self, reply: wire.Final) -> Recipe:
-        frame = self._frame
-        prompt = Prompt(
-            prompt=frame.prompt,
-            negative_prompt=frame.negative_prompt,
-            width=frame.width,
-            height=frame.height,
-            steps=frame.steps,
-            cfg_scale=frame.cfg_scale,
-            seed=frame.seed,
-            count=1,
-            model=frame.model,
-            project=frame.project,
-            priority=frame.priority,
-            sampler=frame.sampler,
-            scheduler=frame.scheduler,
-        )
         return Recipe(
-            prompt=prompt,
-            seed=frame.seed,
+            prompt=self._prompt,
+            seed=self._frame.seed,
             scheduler=reply.scheduler,
             scheduler_config=reply.scheduler_config,
             sigmas=reply.sigmas,
@@ -251,8 +264,8 @@ def _write(path: Path, data: bytes, durable: bool) -> None:
     write_whole(path, data, durable=durable)
 
 
-def _write_final(path: Path, data: bytes) -> str:
-    """Its SHA-256, which is worked out while the disk is busy."""
+def write_final(path: Path, data: bytes) -> str:
+    """Have a finished picture stand whole and durable; its SHA-256, worked out while the disk is busy."""
     with ThreadPoolExecutor(1) as pool:
         digest = pool.submit(hashlib.sha256, data)
         write_whole(path, data, durable=True)

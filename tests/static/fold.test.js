@@ -37,7 +37,7 @@ for (const name of names) {
   });
 
   test(`${name}: every event twice is every event once`, () => {
-    const twice = events.flatMap((event) => [event, event]);
+    const twice = events.flatMap((/** @type {import("../../static/fold.js").Message} */ event) => [event, event]);
     assert.deepEqual(framesById(twice.reduce(fold, empty())), expect);
   });
 
@@ -51,7 +51,7 @@ for (const name of names) {
   });
 }
 
-const frozen = history("one_frame_to_the_end.jsonl").events.map((event) => Object.freeze(event));
+const frozen = history("one_frame_to_the_end.jsonl").events.map((/** @type {import("../../static/fold.js").Message} */ event) => Object.freeze(event));
 const at = (/** @type {number} */ position) => frozen.slice(0, position).reduce(fold, empty());
 
 test("a page that knew forgotten words forgets them too", () => {
