@@ -18,9 +18,6 @@ install: $(VENV)/.installed  ## the commands, in .venv/bin
 test: $(VENV)/.installed-for-tests lint  ## lint, types, import contracts and all tests
 	$(BIN)/pytest
 
-torture: $(VENV)/.installed-for-tests  ## the long forms of the crash tests, some minutes
-	$(BIN)/pytest -m torture
-
 lint: $(VENV)/.installed-for-tests page
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -34,7 +31,8 @@ page:  ## the types of the page's modules, by the TypeScript compiler
 	elif [ "$$SAFELIGHT_BROWSER_TESTS" = required ]; then echo "SAFELIGHT_BROWSER_TESTS=required, and there is no npm on the PATH" >&2; exit 1; \
 	else echo "no npm on the PATH: the page's types are not checked"; fi
 
-torture: $(VENV)/.installed-for-tests  ## 500 kill -9s while 10,500 files are dropped; some minutes
+torture: $(VENV)/.installed-for-tests  ## the long forms of the crash tests, many minutes
+	$(BIN)/pytest -m torture
 	$(BIN)/python -m tests.torture
 
 fuzz: $(VENV)/.installed-for-tests  ## a million mutated prompt files; some minutes

@@ -6,9 +6,9 @@ queue, the tables, the page) is a fold of that log.
 
   entry         where the command begins
   __main__      the command line: reads settings once
-  commands/     terms: options and exit codes · submit, handing_in, waiting: a prompt on its way ·
-                status, overview: how things stand · queue: cancel, pause, resume, prioritise ·
-                doctor, with findings, house, machine, weights: what is wrong, and what to do
+  commands/     terms: exit codes · mistakes: what was mistyped · submit, handing_in, waiting: a
+                prompt on its way · status, overview: how things stand · queue: cancel, pause, resume,
+                prioritise · doctor, with findings, house, machine, weights: what is wrong, and what to do
   app           composition root: makes every part, starts every task; nesting is shutdown order
   settings      what a person may choose, and the folders of a home
   prompts       one job as a person writes it; `parse` answers a Prompt or its faults        PURE
@@ -47,9 +47,11 @@ queue, the tables, the page) is a fold of that log.
 
   events/       types: the vocabulary (PURE) · codec: rows and the hash chain (PURE) · versions: how
                 older layouts become today's (PURE) ·
+                redaction: words taken out of a row (PURE) ·
                 log: one writer, group commit, followers · store: the rows on disk, in
                 database (DuckDB), journal (the same rows since the last seal) and
-                segments (Parquet) · sums: their checksums · opening: compares the three and mends
+                segments (Parquet) · sums: their checksums · opening: compares the three and mends ·
+                rewriting: the same files without redacted words
   projections/  frames, jobs, claims, throughput: the folds · laws: what may follow what · state: what is
                 open, with drafts · decisions: requests → events · rows: structs as rows (all PURE) ·
                 tables: the derived DuckDB tables · rebuilding: they are made again, and compared ·
@@ -57,10 +59,10 @@ queue, the tables, the page) is a fold of that log.
                 pages: frames by the page, and the wall as it once was
   history/      asking the past: views of it as SQL (PURE) · reading and query: SQL in the asker's own
                 process, over the segments and fresh copies · selection: which events (PURE) ·
-                following, replay, export · audit, with its checks and findings · asking and alone: with
-                a daemon or without
+                following, replay, export · audit, with its checks, forgotten and findings · redacting:
+                words forgotten in a whole home · asking and alone: with a daemon or without
   commands/     one module per command: submit, status, queue (cancel, pause …), doctor, samplers, sql, log,
-                replay, verify, export, rebuild, prune; and what they are made of: options, terms,
+                replay, verify, export, rebuild, prune, redact; and what they are made of: options, terms,
                 progress, rows, handing_in, waiting, overview, findings, house, machine, weights
   gpu/          in the daemon: plan (which frame next, PURE) · wire (the messages, PURE) ·
                 process (a child and its pipes) · device (one task per device) ·
@@ -68,7 +70,8 @@ queue, the tables, the page) is a fold of that log.
                 recovery (frames whose maker is gone);
                 probe (what torch sees, for the doctor);
                 in the child only: child · orders · work · sdxl · single_file · denoise · samplers ·
-                snapshots · previews · formats (pixels → PNG, JPEG, WebP) · thumbnails · demo;
+                snapshots · view (what of a frame is shown, when) · previews · taesd · formats (pixels →
+                PNG, JPEG, WebP) · thumbnails · demo;
                 in a process of its own: animation (a strip → WebP or GIF)
 
 Start with `events/types`, then `app`.

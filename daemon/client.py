@@ -39,7 +39,7 @@ class Client:
     def __init__(self, where: Address) -> None:
         """Nothing is sent yet."""
         self.address = where
-        headers = {"user-agent": f"{address.AGENT} {quote(_me(), safe='')}"}
+        headers = {"user-agent": f"{address.AGENT} {quote(myself(), safe='')}"}
         if where.token is not None:
             headers["authorization"] = f"Bearer {where.token}"
         self.http = httpx.Client(base_url=where.url, headers=headers, timeout=PATIENCE, trust_env=False)
@@ -91,15 +91,21 @@ class Client:
 def connected(home: Home) -> Iterator[Client]:
     """The running daemon of a home. Raises `NotRunning` if there is none."""
     where = address.read(home)
+    what_to_do = f"start one with: safelight up --home {home.root}"
     if where is None:
-        raise NotRunning(f"no daemon runs on {home.root}; start one with: safelight up --home {home.root}")
+        raise NotRunning(f"no daemon runs on {home.root}; {what_to_do}")
     with Client(where) as client:
-        if client.get("/api/health").get("epoch") != where.epoch:
+        try:
+            health = client.get("/api/health")
+        except NotRunning as error:
+            raise NotRunning(f"{error}; if it is gone, {what_to_do}") from error
+        if health.get("epoch") != where.epoch:
             raise NotRunning(f"the daemon of {home.root} is gone, and another program has its port")
         yield client
 
 
-def _me() -> str:
+def myself() -> str:
+    """Who types the commands, for the log."""
     try:
         return getpass.getuser()
     except (KeyError, OSError, ImportError):  # no name for our number, and none in the environment

@@ -61,15 +61,35 @@ OTHER_NAMES = {
 
 
 Keep = Literal["strip", "all", "none"]
+Milliseconds = Annotated[str, Meta(pattern=r"^[0-9]{1,6} ?ms$(?!\n)", examples=["500 ms"])]
 
 
 class Preview(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How a picture is shown while it is made."""
+    """How a picture is shown while it is made, and what is kept of that."""
 
+    method: Annotated[
+        Literal["auto", "taesd", "latent2rgb", "none"],
+        Meta(description="taesd: sharp, by a tiny decoder; latent2rgb: small and quick; auto: what suits."),
+    ] = "auto"
+    every: Annotated[
+        Steps | Milliseconds,
+        Meta(description='After every so many steps, or, as "500 ms", after so much time at the soonest.'),
+    ] = 1
+    size: Annotated[
+        Annotated[int, Meta(ge=16, le=2048)] | None,
+        Meta(description="Pixels of the longer side, at most; null: 512 by taesd, an eighth by latent2rgb."),
+    ] = None
+    format: Literal["png", "jpeg", "webp"] = "png"
+    quality: Annotated[int, Meta(ge=1, le=100, description="Of jpeg and webp; png loses nothing.")] = 85
     keep: Annotated[
         Keep,
         Meta(description="Of each step: strip, a small picture; all, the preview as it was; none, nothing."),
     ] = "strip"
+
+
+def seconds_between(every: str) -> float:
+    """The seconds that a `preview.every` of milliseconds means."""
+    return int(every.removesuffix("ms")) / 1000
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

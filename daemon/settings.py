@@ -51,6 +51,11 @@ class Home(msgspec.Struct, frozen=True):
         """SDXL checkpoints: folders in diffusers' layout, and single `.safetensors` files."""
         return self.root / "models" / "checkpoints"
 
+    @property
+    def vae_approx(self) -> Path:
+        """Tiny decoders for previews."""
+        return self.root / "models" / "vae_approx"
+
     def checkpoint(self, model: str) -> Path:
         """Where a model lies, but for a `.safetensors` that may be left out: a name in `checkpoints`, or a
         path as `--model` may give.

@@ -118,9 +118,9 @@ def _read_object(text: str, model: str) -> Sheet | list[Fault]:
         if _wanted(value) is Several:
             return _several(value, model)
         single = converted(value, Single)
+        return Sheet(prompts=[complete(single, model)], key=single.key)
     except REFUSALS:
         return diagnose(text, _wanted, EXAMPLES, OTHER_NAMES, _untyped)
-    return Sheet(prompts=[complete(single, model)], key=single.key)
 
 
 def _wanted(value: Any) -> type[Single | Several]:

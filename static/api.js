@@ -9,6 +9,7 @@
  * @typedef {import("./fold.js").Message} Message
  * @typedef {{ path: string, line: number, column: number, message: string, suggestion: string | null }} Fault
  * @typedef {{ job: number, frames: number[] }} Accepted
+ * @typedef {{ waiting: { name: string, why: string }[], more: number, ignored: number }} Arrivals
  *
  * @typedef {{ position: number, total: number, next: number | null, models: string[], projects: string[], frames: Frame[] }} Page
  * @typedef {{ position: number, events: Message[], next: number | null }} LogPage
@@ -165,5 +166,18 @@ function parsed(text) {
     return JSON.parse(text);
   } catch {
     return text ? { error: text } : null;
+  }
+}
+
+/**
+ * What lies in the inbox and is not taken yet.
+ * @returns {Promise<Arrivals | null>} null: no answer
+ */
+export async function waitingFiles() {
+  try {
+    const response = await fetch("/api/inbox?limit=20", { signal: AbortSignal.timeout(PATIENCE) });
+    return response.ok ? await response.json() : null;
+  } catch {
+    return null; // as for every request: a lost connection or PATIENCE
   }
 }

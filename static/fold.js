@@ -63,6 +63,9 @@ import { observe } from "./pace.js";
  */
 const ENDED_KEPT = 200;
 
+/** What stands where words were. */
+const REDACTED = "[redacted]";
+
 /** @type {ReadonlySet<Status>} */
 const ENDED = new Set(["done", "cancelled", "failed"]);
 
@@ -112,6 +115,7 @@ export function fold(state, message) {
   if (type === "ModelLoaded") return { ...next, devices: named(state.devices, data.device) };
   if (type === "QueuePaused") return { ...next, paused_by: data.by };
   if (type === "QueueResumed") return { ...next, paused_by: null };
+  if (type === "EventRedacted") return withFrames(next, redacted(state.frames.values(), data));
   if (type === "JobReprioritised") return withFrames(next, reprioritised(state.frames.values(), data, ts));
   const frame = state.frames.get(data.frame);
   const change = CHANGES.get(type);
@@ -155,6 +159,20 @@ function queued({ job, first_frame, seeds, prompt }, ts) {
 function reprioritised(frames, { job, priority }, ts) {
   const left = [...frames].filter((frame) => frame.job === job && !hasEnded(frame));
   return left.map((frame) => ({ ...frame, priority, updated_at: ts }));
+}
+
+/**
+ * The job's frames without words that are forgotten: whoever comes later hears of them without.
+ * @param {Iterable<Frame>} frames
+ * @param {Record<string, any>} data
+ * @returns {Frame[]}
+ */
+function redacted(frames, { job, fields }) {
+  /** @type {Partial<Frame>} */
+  const gone = {};
+  if (fields.includes("prompt.prompt")) gone.prompt = REDACTED;
+  if (fields.includes("prompt.negative_prompt")) gone.negative_prompt = REDACTED;
+  return [...frames].filter((frame) => frame.job === job).map((frame) => ({ ...frame, ...gone }));
 }
 
 /**

@@ -10,6 +10,7 @@
  */
 import { makeAnnouncer, tidings } from "./announce.js";
 import { frameDetail, prioritise, requestStop, sendPrompt, stopJob } from "./api.js";
+import { showArrivals } from "./arrivals.js";
 import { makeBanner } from "./banner.js";
 import { makeCard } from "./card.js";
 import { makeChoice } from "./choice.js";
@@ -142,6 +143,7 @@ function open(next) {
 }
 
 writeHelp(byId("keys"));
+showArrivals(byId("wall"));
 runForm(byId("new-prompt"));
 route(open, detail.look);
 listenForKeys(makeActs({ view: () => place.view, wall, past, history, compare, detail, choice }));

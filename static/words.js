@@ -125,6 +125,19 @@ export const pauseText = (pausedBy) => (pausedBy === null ? "" : `Paused by ${pa
 export const clock = (moment) => moment.toTimeString().slice(0, 8);
 
 /**
+ * @param {{ name: string, why: string }} file
+ * @returns {string}
+ */
+export const waitingText = ({ name, why }) => `${name} waits in the inbox – ${why}`;
+
+/**
+ * @param {number} count
+ * @returns {string}
+ */
+export const ignoredText = (count) =>
+  `${count} ${count === 1 ? "entry" : "entries"} of the inbox ${count === 1 ? "is" : "are"} ignored (not a prompt file's name)`;
+
+/**
  * A moment of the log, with its day unless that is today.
  * @param {string} ts
  * @param {Date} [now]

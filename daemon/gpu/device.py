@@ -11,10 +11,10 @@ from functools import partial
 import anyio
 from anyio import to_thread
 from anyio.abc import TaskStatus
+from msgspec.structs import replace
 
 from daemon import pictures
 from daemon.events.log import Log
-from daemon.events.types import JobAccepted
 from daemon.gpu import plan, stored, wire
 from daemon.gpu.making import Making
 from daemon.gpu.process import Child, ChildDied, started
@@ -24,7 +24,7 @@ from daemon.projections.decisions import Interruption
 from daemon.projections.frames import BEING_MADE, Frame
 from daemon.projections.laws import Refused
 from daemon.projections.state import State
-from daemon.prompts import Prompt
+from daemon.prompts import Preview, Prompt
 from daemon.settings import Settings
 
 RESTART_AFTER = 1.0
@@ -114,8 +114,9 @@ class Device:
 
     async def _make(self, child: Child, ready: wire.Ready, frame: Frame) -> None:
         """One frame, from its beginning to no trace of a preview. Raises `ChildDied`."""
-        path = f"{self._home.frames.name}/{_preview_name(self._log.state, frame)}"
-        key = self._key(ready, frame)
+        prompt = asked(self._log.state, frame)
+        path = f"{self._home.frames.name}/{_preview_name(self._log.state, frame, prompt.preview.format)}"
+        key = _key(ready, frame, prompt)
         kept = await to_thread.run_sync(stored.load, self._home.frames, frame.id, key)
         step = 0 if kept is None else kept.step
         decision = partial(decisions.begin, frame=frame.id, path=path, device=self.name, step=step)
@@ -126,7 +127,6 @@ class Device:
         made = self._log.state.frames[frame.id]
         try:
             keeping = stored.Keeping(self._store_every, key, kept)
-            prompt = await self._asked(frame)
             making = Making(self._log, self._home, self._recent, ready, made, prompt, begun.seq, keeping)
             await making.run(child)
         except ChildDied as death:
@@ -140,21 +140,6 @@ class Device:
         with anyio.CancelScope(shield=True):
             await tidy(self._log, self._home, frame.id, begun.seq)
 
-    async def _asked(self, frame: Frame) -> Prompt:
-        """The prompt of this frame's job."""
-        query = f"SELECT seq FROM events WHERE type = 'JobAccepted' AND job = {frame.job}"
-        ((seq,),) = await self._log.aside(lambda connection: connection.execute(query).fetchall())
-        accepted = (await self._log.recorded(seq)).event
-        assert isinstance(accepted, JobAccepted)
-        return accepted.prompt
-
-    @staticmethod
-    def _key(ready: wire.Ready, frame: Frame) -> str:
-        """What a stored state of the frame depends on."""
-        words = (frame.id, frame.model, frame.prompt, frame.negative_prompt, frame.seed)
-        numbers = (frame.width, frame.height, frame.steps, frame.cfg_scale, frame.sampler, frame.scheduler)
-        return stored.key(*words, *numbers, ready.device, ready.versions)
-
     async def _put_away(self, frame: int, why: Interruption, message: str, cause: int) -> None:
         """Nothing more comes of a frame here: it goes back to the queue, unless it ended just before."""
         with anyio.CancelScope(shield=True):
@@ -164,6 +149,17 @@ class Device:
                 await tidy(self._log, self._home, frame, cause)
 
 
-def _preview_name(state: State, frame: Frame) -> str:
+def asked(state: State, frame: Frame) -> Prompt:
+    """The prompt of this very picture of its job."""
+    return replace(state.prompts[frame.job], seed=frame.seed, count=1, priority=frame.priority)
+
+
+def _key(ready: wire.Ready, frame: Frame, prompt: Prompt) -> str:
+    """What a stored state of the frame depends on: all that the picture does, but not how it is shown."""
+    picture = replace(prompt, priority=0, preview=Preview())
+    return stored.key(frame.id, picture, ready.device, ready.versions)
+
+
+def _preview_name(state: State, frame: Frame, format: str) -> str:
     alone = state.jobs[frame.job].count == 1
-    return pictures.preview_name(frame.job, None if alone else frame.index, datetime.now(UTC))
+    return pictures.preview_name(frame.job, None if alone else frame.index, datetime.now(UTC), format)

@@ -104,6 +104,7 @@ class Making:
             scheduler=frame.scheduler,
             store_every=self._keeping.every,
             preview=self._prompt.preview,
+            vae_approx=str(self._home.vae_approx),
             resume=None if self._keeping.resume is None else self._keeping.resume.data,
         )
 
@@ -121,6 +122,8 @@ class Making:
         match reply:
             case wire.Loading(what=what):
                 logger.info("%s: %s", self._ready.device, what)
+            case wire.Note(message=message):
+                logger.warning("frame %d: %s", self._frame.id, message)
             case wire.Loaded():
                 await self._append(self._loaded(reply))
             case wire.Preview():
@@ -245,25 +248,9 @@ class Making:
         )
 
     def _recipe(self, reply: wire.Final) -> Recipe:
-        frame = self._frame
-        prompt = Prompt(
-            prompt=frame.prompt,
-            negative_prompt=frame.negative_prompt,
-            width=frame.width,
-            height=frame.height,
-            steps=frame.steps,
-            cfg_scale=frame.cfg_scale,
-            seed=frame.seed,
-            count=1,
-            model=frame.model,
-            project=frame.project,
-            priority=frame.priority,
-            sampler=frame.sampler,
-            scheduler=frame.scheduler,
-        )
         return Recipe(
-            prompt=prompt,
-            seed=frame.seed,
+            prompt=self._prompt,
+            seed=self._frame.seed,
             scheduler=reply.scheduler,
             scheduler_config=reply.scheduler_config,
             sigmas=reply.sigmas,

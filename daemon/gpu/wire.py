@@ -38,6 +38,8 @@ class Begin(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     store_every: float
     """Seconds of work between two `Stored`; 0 stores every step."""
     preview: Wish = Wish()
+    vae_approx: str = ""
+    """Folder of tiny decoders for previews."""
     resume: bytes | None = None
     """The data of a `Stored` of the same request, to go on from there."""
 
@@ -69,6 +71,12 @@ class Loading(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """A long part of loading has begun."""
 
     what: str
+
+
+class Note(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Something of a frame cannot be had as it was asked for, and is done another way."""
+
+    message: str
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -103,7 +111,7 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     ms: float
     """From the step's end to the picture being encoded, in milliseconds."""
     data: bytes
-    """PNG."""
+    """In the format that was asked for."""
     kept: Thumbnail | None
     """What is kept of the step."""
 
@@ -155,7 +163,9 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 Command = Begin | Cancel
-Reply = Ready | NoDevice | Loading | Loaded | LoadFailed | Preview | Stored | Final | Cancelled | Failed
+Reply = (
+    Ready | NoDevice | Loading | Note | Loaded | LoadFailed | Preview | Stored | Final | Cancelled | Failed
+)
 Message = TypeVar("Message")
 
 _encoder = msgspec.msgpack.Encoder()
