@@ -41,7 +41,7 @@ def events(daemon: Daemon, **query: str | int) -> list[dict[str, Any]]:
 
 
 def kept(daemon: Daemon, frame: int) -> list[int]:
-    """The steps that the frame's strip has: steps that came too fast for their previews are not among them."""
+    """The steps that its strip has: those that came too fast for their previews are not among them."""
     strip = httpx.get(f"{daemon.url}api/frames/{frame}/strip").json()
     return [step["step"] for step in strip["steps"]]
 
