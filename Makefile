@@ -5,7 +5,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 PAGE_TESTS := tests/static
 PAGE_TOOLS := $(PAGE_TESTS)/node_modules
-NPM := $(shell command -v npm)
 DEMO_HOME ?= safelight-home
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
@@ -27,13 +26,10 @@ lint: $(VENV)/.installed-for-tests page
 	$(BIN)/lint-imports
 
 # Without npm the page's types go unchecked, as its tests do without a browser: only CI must have both.
-page: $(if $(NPM),$(PAGE_TOOLS)/.installed)  ## the types of the page's modules, by the TypeScript compiler
-ifdef NPM
-	$(PAGE_TOOLS)/.bin/tsc --project $(PAGE_TESTS)
-else
-	@echo "no npm on the PATH: the page's types are not checked"
-	@test "$$SAFELIGHT_BROWSER_TESTS" != required
-endif
+page: $(if $(shell command -v npm),$(PAGE_TOOLS)/.installed)  ## the types of the page's modules, by the TypeScript compiler
+	@if [ -e $(PAGE_TOOLS)/.installed ]; then $(PAGE_TOOLS)/.bin/tsc --project $(PAGE_TESTS); \
+	elif [ "$$SAFELIGHT_BROWSER_TESTS" = required ]; then echo "SAFELIGHT_BROWSER_TESTS=required, and there is no npm on the PATH" >&2; exit 1; \
+	else echo "no npm on the PATH: the page's types are not checked"; fi
 
 torture: $(VENV)/.installed-for-tests  ## the long forms of the crash tests, many minutes
 	$(BIN)/pytest -m torture

@@ -1,4 +1,4 @@
-"""A browser and a daemon for each file of tests, and a page for each test."""
+"""A browser for all of these tests, a daemon for each file of them, and a page for each test."""
 
 import os
 import shutil
@@ -25,9 +25,9 @@ ANSWERS = ("status of 404", "status of 410", "status of 422")
 """Refusals that belong to the page's work, which browsers report as errors of the network."""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Chromium, headless; for a file of tests, for Playwright keeps a loop running in which no other can."""
+    """Chromium, headless; for these tests alone, as Playwright leaves a loop running in their thread."""
     path = shutil.which("chromium")
     if path is None:
         if os.environ.get("SAFELIGHT_BROWSER_TESTS") == "required":
