@@ -6,14 +6,13 @@ be is in `sheets`.
 """
 
 import json
-from collections.abc import Iterator
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta
 
+from daemon.agreement import disagreements
 from daemon.faults import Fault, diagnose, text_of
-from daemon.misfits import Misfit
 from daemon.samplers import Choice, choose
 from daemon.settings import DEMO
 
@@ -63,7 +62,9 @@ OTHER_NAMES = {
 class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A job as a person writes it: `{"prompt": "a red fox"}` and, if they like, more."""
 
-    prompt: Annotated[Words, Meta(description="What the picture shows.")]
+    prompt: Annotated[
+        Words, Meta(description="What the picture shows: (more), (much more:1.3), [less], of any length.")
+    ]
     negative_prompt: Annotated[Text, Meta(description="What it should not show.")] = ""
     width: Annotated[Pixels | None, Meta(description="Pixels; null: the model's own size.")] = None
     height: Annotated[Pixels | None, Meta(description="Pixels; null: the model's own size.")] = None
@@ -124,18 +125,18 @@ def parse(data: bytes, model: str) -> Prompt | list[Fault]:
     try:
         return complete(converted(decoded(text), Asked), model)
     except REFUSALS:
-        return diagnose(text, lambda _: Asked, EXAMPLES, OTHER_NAMES, unpaired)
+        return diagnose(text, lambda _: Asked, EXAMPLES, OTHER_NAMES, disagreements)
 
 
 class KeyGivenTwice(ValueError):
     """An object has a key twice; decoders keep the last one in silence."""
 
 
-class Unpaired(ValueError):
-    """A sampler or a scheduler that there is not, or two that do not go together."""
+class Disagreement(ValueError):
+    """Keys that do not go together, such as a sampler and a scheduler."""
 
 
-REFUSALS = (msgspec.DecodeError, KeyGivenTwice, RecursionError, Unpaired)
+REFUSALS = (msgspec.DecodeError, KeyGivenTwice, RecursionError, Disagreement)
 """What `decoded`, `converted` and `complete` raise for a text that must be refused."""
 
 
@@ -155,10 +156,11 @@ def converted(value: Any, wanted: type[T]) -> T:
 
 
 def complete(asked: Asked, model: str) -> Prompt:
-    """Every default filled in. Raises `Unpaired` for a sampler and a scheduler that do not go together."""
+    """Every default filled in. Raises `Disagreement` for keys that do not go together."""
+    for misfit in disagreements(msgspec.structs.asdict(asked)):
+        raise Disagreement(misfit.message)
     choice = choose(asked.sampler, asked.scheduler)
-    if not isinstance(choice, Choice):
-        raise Unpaired(choice.message)
+    assert isinstance(choice, Choice), choice
     name = asked.model or model
     given = {key: value for key in _KEYS if (value := getattr(asked, key)) is not None}
     defaults = DEMO_DEFAULTS if name == DEMO else SDXL_DEFAULTS
@@ -167,19 +169,6 @@ def complete(asked: Asked, model: str) -> Prompt:
 
 
 _KEYS = [name for name in Asked.__struct_fields__ if name in Prompt.__struct_fields__]
-
-
-def unpaired(job: Any, path: str = "$") -> Iterator[Misfit]:
-    """What is wrong with the sampler, the scheduler, or the two of them together, in a decoded job."""
-    if not isinstance(job, dict):
-        return
-    said = {key: job.get(key) for key in ("sampler", "scheduler")}
-    if not all(name is None or isinstance(name, str) for name in said.values()):
-        return
-    choice = choose(said["sampler"], said["scheduler"])
-    if not isinstance(choice, Choice):
-        key = choice.key if said[choice.key] is not None else "sampler"
-        yield Misfit(path=f"{path}.{key}", message=choice.message, suggestion=choice.suggestion)
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from daemon import parameters, png, sheets, workflow
+from daemon import emphasis, parameters, png, sheets, workflow
 from daemon.events.types import Recipe
 from daemon.faults import Fault, whole_fault
 from daemon.parameters import Carried
@@ -23,9 +23,12 @@ _NOTES = 50
 """Lines of what is not carried over; a graph of thousands of nodes is cut there, and says so."""
 _LONG = 300
 _SYNTAX = {
-    "attention weights": re.compile(r"\([^()\n]{1,200}:\s*\d*\.?\d+\s*\)"),
+    "words that change on the way": re.compile(
+        r"(?<!\\)\[[^\[\]\n]{0,200}(:\s*\d*\.?\d+\s*|\|[^\[\]\n]{0,200})\]"
+    ),
     "an embedding": re.compile(r"embedding:[\w.-]{1,100}"),
 }
+"""What A1111 and ComfyUI read as more than words, and we do not."""
 
 
 def texts(recipe: Recipe) -> list[png.Chunk]:
@@ -66,7 +69,7 @@ def of_picture(data: bytes, model: str) -> Sheet | list[Fault]:
 def of_workflow(graph: dict[str, Any], model: str) -> Sheet | list[Fault]:
     """The prompt of a ComfyUI graph in API format, or why it has none."""
     try:
-        return _judged(_with_syntax(workflow.read(graph)), model)
+        return _judged(_of_graph(graph), model)
     except workflow.Unreadable as error:
         return _unreadable(error)
 
@@ -80,8 +83,16 @@ def _carried(found: dict[str, str]) -> Carried | None:
         return _with_syntax(parameters.read(found["parameters"]))
     graph = _object(found.get("prompt", ""))
     if graph is not None and workflow.is_workflow(graph):
-        return _with_syntax(workflow.read(graph))
+        return _of_graph(graph)
     return None
+
+
+def _of_graph(graph: dict[str, Any]) -> Carried:
+    """To ComfyUI square brackets are characters."""
+    carried = _with_syntax(workflow.read(graph))
+    words = {key: carried.keys[key] for key in ("prompt", "negative_prompt") if key in carried.keys}
+    carried.keys |= {key: emphasis.escaped(text) for key, text in words.items()}
+    return carried
 
 
 def _is_shallow(value: object, depth: int = 5) -> bool:
@@ -92,7 +103,7 @@ def _is_shallow(value: object, depth: int = 5) -> bool:
 
 
 def _with_syntax(carried: Carried) -> Carried:
-    """Name what those programs read as more than words, and we do not."""
+    """Name what has another meaning there."""
     for key in ("prompt", "negative_prompt"):
         words = carried.keys.get(key, "")
         for name, pattern in _SYNTAX.items():

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType, defstruct
 from msgspec.structs import replace
 
+from daemon.agreement import disagreements
 from daemon.faults import Fault, at_most, diagnose, fault, text_of
 from daemon.misfits import Misfit
 from daemon.prompts import (
@@ -24,7 +25,6 @@ from daemon.prompts import (
     converted,
     decoded,
     parse,
-    unpaired,
 )
 
 MAX_JOBS = 1000
@@ -136,21 +136,21 @@ def _several(value: dict[str, Any], model: str) -> Sheet:
 
 
 def _untyped(value: dict[str, Any]) -> Iterator[Misfit]:
-    """What no type knows of: prompts left out of jobs and defaults, samplers that do not go together."""
+    """What no type knows of: prompts left out of jobs and defaults, keys that do not agree."""
     yield from _without_prompt(value)
     if _wanted(value) is Single:
-        yield from unpaired(value)
+        yield from disagreements(value)
     else:
-        yield from {misfit.path: misfit for misfit in _unpaired_jobs(value)}.values()
+        yield from {misfit.path: misfit for misfit in _disagreeing_jobs(value)}.values()
 
 
-def _unpaired_jobs(value: dict[str, Any]) -> Iterator[Misfit]:
+def _disagreeing_jobs(value: dict[str, Any]) -> Iterator[Misfit]:
     """Each job's misfit where it stands: in the job, or in the defaults that it leaves it to."""
     jobs, defaults = value.get("jobs"), value.get("defaults")
     common = defaults if isinstance(defaults, dict) else {}
     for number, job in enumerate(jobs if isinstance(jobs, list) else []):
         own = job if isinstance(job, dict) else {}
-        for misfit in unpaired({**common, **own}, f"$.jobs[{number}]"):
+        for misfit in disagreements({**common, **own}, f"$.jobs[{number}]"):
             key = misfit.path.rpartition(".")[2]
             yield misfit if key in own else replace(misfit, path=f"$.defaults.{key}")
 

@@ -30,6 +30,14 @@ CATALOGUE = [
     ('{"prompt": "  "}', "$.prompt", 1, 12, "`prompt` is blank"),
     ('{"prompt": "a", "model": "demo\\n"}', "$.model", 1, 26, "`model` must be"),
     ('{"seed": 1}', "$", 1, 1, "`prompt` is missing"),
+    ('{"prompt": "a (fox:1000)"}', "$.prompt", 1, 12, "the weight of 'fox' comes to 1000"),
+    (
+        '{"prompt": "a", "negative_prompt": "' + "(" * 99 + "b" + ")" * 99 + '"}',
+        "$.negative_prompt",
+        1,
+        36,
+        "the weight of 'b'",
+    ),
 ]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from diffusers.utils.torch_utils import randn_tensor
 
-from daemon.gpu import samplers, wire
+from daemon.gpu import conditioning, samplers, wire
 from daemon.gpu.previews import Pixels
 from daemon.gpu.sdxl import Checkpoint
 
@@ -31,7 +31,7 @@ class Denoise:
     guided: bool
     """Whether each step predicts twice, without and with the prompt."""
     embeds: torch.Tensor
-    """n × 77 × c; n is 2 (negative first) when guided, else 1."""
+    """n × 77·k × c, as `conditioning.encode` gives them; n is 2 (negative first) when guided, else 1."""
     added: dict[str, torch.Tensor]
     """SDXL's other conditions: the pooled prompt `text_embeds`, and `time_ids` (sizes and crop)."""
     latent: torch.Tensor
@@ -66,16 +66,13 @@ class Denoised:
 
 
 def begin(checkpoint: Checkpoint, request: wire.Begin) -> Denoise:
-    """Encode the prompt and draw the noise.
-
-    A blank negative prompt counts as none: SDXL's own checkpoints then guide away from zeros rather than
-    from an encoded empty string (`force_zeros_for_empty_prompt`). A `cfg_scale` of 1 or less is unguided.
-    """
+    """Encode the prompt and draw the noise. A `cfg_scale` of 1 or less is unguided."""
     guided = request.cfg_scale > 1
     generator = torch.Generator("cpu").manual_seed(request.seed)
     config = checkpoint.pipe.scheduler.config
     with torch.inference_mode():
-        embeds, pooled = _encode(checkpoint, request, guided)
+        words = (request.prompt, request.negative_prompt)
+        embeds, pooled = conditioning.encode(checkpoint, *words, guided)
         scheduler = samplers.fresh(request.sampler, request.scheduler, config, request.seed)
         scheduler.set_timesteps(request.steps)
         noise = _noise(checkpoint, request, embeds.dtype, generator)
@@ -195,19 +192,6 @@ def _tiles(vae: Any, tiled: bool) -> Iterator[None]:
         yield
     finally:
         vae.disable_tiling()
-
-
-def _encode(checkpoint: Checkpoint, request: wire.Begin, guided: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """Both text encoders: embeds n × 77 × c and the pooled prompt n × p, negative first when guided."""
-    positive, negative, pooled, negative_pooled = checkpoint.pipe.encode_prompt(
-        prompt=request.prompt,
-        negative_prompt=request.negative_prompt or None,
-        device=checkpoint.device,
-        do_classifier_free_guidance=guided,
-    )
-    if not guided:
-        return positive, pooled
-    return torch.cat([negative, positive]), torch.cat([negative_pooled, pooled])
 
 
 def _time_ids(checkpoint: Checkpoint, request: wire.Begin, embeds: torch.Tensor) -> torch.Tensor:

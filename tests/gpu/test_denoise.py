@@ -101,7 +101,7 @@ REQUESTS = {
     "wide": ask(width=120, height=56),
     "tall": ask(width=40, height=104, seed=2**53 - 1),
     "one step": ask(steps=1),
-    "a prompt past 77 tokens": ask(prompt="a very long walk through the woods " * 9),
+    "a backslash, colons and closing brackets": ask(prompt="C:\\\\fox: 16:9 :) ]"),
     "not ASCII": ask(prompt="狐狸 в снегу 🦊"),
 }
 
