@@ -17,7 +17,9 @@ queue, the tables, the page) is a fold of that log.
   faults        what is wrong with a JSON text, in words and places                          PURE
   samplers      the samplers and schedulers that a prompt may name, and their pairings       PURE
   emphasis      weights and breaks in a prompt's words                                        PURE
-  agreement     whether the keys of a job agree with each other                               PURE
+  agreement     whether the keys of a job agree with each other and with the files there are  PURE
+  tags          `<lora:name:0.8>` in a prompt                                                  PURE
+  stock         the files in a home that a prompt may name
   misfits       what keeps a value from being of a type, part by part                        PURE
   words         a type as a person would say it                                              PURE
   locate        where things stand in a JSON text                                            PURE
@@ -67,7 +69,7 @@ queue, the tables, the page) is a fold of that log.
                 recovery (frames whose maker is gone);
                 probe (what torch sees, for the doctor);
                 in the child only: child · orders · work · sdxl · single_file · denoise · conditioning ·
-                samplers · snapshots · previews · demo
+                images · precision · loras · samplers · snapshots · previews · demo
 
 Start with `events/types`, then `app`.
 """

@@ -18,7 +18,8 @@ from typing import Self
 
 import msgspec
 
-from daemon import leases
+from daemon import leases, stock
+from daemon.agreement import Lacks
 from daemon.arrivals import (
     CLAIMED,
     Arrival,
@@ -98,7 +99,7 @@ def claim_all(arrivals: Iterable[Arrival], home: Home, model: str) -> tuple[list
     drops, refused, ways = [], [], Ways.of(home)
     for arrival in arrivals:
         try:
-            drop = _claimed(arrival, ways, model)
+            drop = _claimed(arrival, ways, model, stock.lacking(home))
         except FileNotFoundError:  # someone took it away again
             arrival.forget()
         except OSError as error:
@@ -128,10 +129,10 @@ def finish_all(drops: Iterable[Drop], home: Home) -> tuple[list[Drop], str | Non
     return unfiled, reason
 
 
-def _claimed(arrival: Arrival, ways: Ways, model: str) -> Drop | None:
+def _claimed(arrival: Arrival, ways: Ways, model: str, lacks: Lacks) -> Drop | None:
     """The file, claimed; None if it is not ready any more. Raises OSError with the file where it was."""
     if not stat.S_ISREG(arrival.mode):
-        verdict = verdict_of(arrival.name, arrival.mode, b"", model)
+        verdict = verdict_of(arrival.name, arrival.mode, b"", model, lacks)
         return _grip(arrival, b"", verdict, ways)
     with opened(f"{ways.inbox}/{arrival.name}") as descriptor:
         if mark_of(os.fstat(descriptor)) != arrival.mark:
@@ -139,7 +140,7 @@ def _claimed(arrival: Arrival, ways: Ways, model: str) -> Drop | None:
         written_to = leases.written_to(descriptor)
         data = read_at_most(descriptor, arrival.form.limit, arrival.mark)
         known = arrival.verdict if data == arrival.data else None
-        verdict = known or verdict_of(arrival.name, arrival.mode, data, model)
+        verdict = known or verdict_of(arrival.name, arrival.mode, data, model, lacks)
         # What was closed when it was found ready and is open now has a new writer; the rest was waited for.
         if (written_to and not arrival.written_to) or isinstance(verdict, Sheet) is not (arrival.jobs > 0):
             return None
@@ -155,7 +156,7 @@ def left_claimed(home: Home, model: str) -> list[Drop]:
     drops = []
     for path, claim, name in _seats(home):
         try:
-            drops.append(_left(path, claim, name, model))
+            drops.append(_left(path, claim, name, model, stock.lacking(home)))
         except OSError as error:
             logger.warning("%s stays claimed: %s", shown(name), error)
     return drops
@@ -238,13 +239,13 @@ def _seats(home: Home) -> Iterator[tuple[Path, str, str]]:
             logger.warning("%s is no file of ours and stays in %s", shown(path.name), claimed(home))
 
 
-def _left(path: Path, claim: str, name: str, model: str) -> Drop:
+def _left(path: Path, claim: str, name: str, model: str, lacks: Lacks) -> Drop:
     status = path.lstat()
     data = b""
     if stat.S_ISREG(status.st_mode):
         with opened(str(path)) as descriptor:
             data = read_at_most(descriptor, limit_of(name), mark_of(status))
-    verdict = verdict_of(name, stat.S_IFMT(status.st_mode), data, model)
+    verdict = verdict_of(name, stat.S_IFMT(status.st_mode), data, model, lacks)
     source = _source(name, hashlib.sha256(data).hexdigest(), claim, verdict)
     return Drop(path=str(path), name=name, mark=mark_of(status), source=source, verdict=verdict)
 

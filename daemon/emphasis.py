@@ -7,6 +7,8 @@ character. Whatever a text holds it has a meaning: a bracket without its partner
 
 import re
 from collections.abc import Iterator
+from itertools import groupby
+from operator import itemgetter
 
 import msgspec
 
@@ -64,12 +66,8 @@ def escaped(text: str) -> str:
 
 def _joined(text: str) -> list[Piece]:
     """The words with the brackets weighed out; neighbours that count alike are one piece."""
-    pieces: list[Piece] = []
-    for weight, words in _weighed(text):
-        if pieces and pieces[-1].weight == weight:
-            words = pieces.pop().text + words
-        pieces.append(Piece(words, weight))
-    return pieces
+    alike = groupby(_weighed(text), key=itemgetter(0))
+    return [Piece("".join(words for _, words in group), weight) for weight, group in alike]
 
 
 def _weighed(text: str) -> Iterator[tuple[float, str]]:

@@ -6,12 +6,15 @@ be is in `sheets`.
 """
 
 import json
+from functools import partial
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import replace
 
-from daemon.agreement import disagreements
+from daemon import tags
+from daemon.agreement import Lacks, disagreements, nothing_lacks
 from daemon.faults import Fault, diagnose, text_of
 from daemon.samplers import Choice, choose
 from daemon.settings import DEMO
@@ -39,12 +42,19 @@ Name = Annotated[str, Meta(min_length=1, max_length=100)]
 Priority = Annotated[int, Meta(ge=-1000, le=1000)]
 Project = Annotated[str, Meta(min_length=1, max_length=100)]
 Model = Annotated[str, Meta(max_length=200, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_. -]*$(?!\n)")]
-"""A name inside `models/checkpoints`, never a path."""
+"""A name inside a folder of `models`, never a path."""
+Place = Annotated[str, Meta(min_length=1, max_length=500)]
+Strength = Annotated[float, Meta(ge=0.02, le=1)]
+USUAL_STRENGTH = 0.6
+"""Of an image to begin with, where the prompt does not say: the motif stays, its parts may change."""
 
 OTHER_NAMES = {
     "batch_size": "count",
     "cfg": "cfg_scale",
     "checkpoint": "model",
+    "denoise": "strength",
+    "denoising_strength": "strength",
+    "init_image": "image",
     "ckpt_name": "model",
     "guidance": "cfg_scale",
     "guidance_scale": "cfg_scale",
@@ -57,6 +67,13 @@ OTHER_NAMES = {
     "text": "prompt",
 }
 """What other programs call our keys, for the suggestion beside an unknown one."""
+
+
+class Lora(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A small change of the checkpoint's weights, for this picture."""
+
+    name: Annotated[Model, Meta(description="A file in models/loras; .safetensors may be left out.")]
+    weight: Annotated[float, Meta(ge=-10, le=10, description="How much of it; 0 is nothing.")] = 1.0
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -75,6 +92,16 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     seed: Annotated[Seed | None, Meta(description="null: drawn, and recorded with the job.")] = None
     count: Annotated[Count, Meta(description="Pictures of it; the seed goes up by one each time.")] = 1
     model: Annotated[Model | None, Meta(description="A name in models/checkpoints.")] = None
+    loras: Annotated[
+        list[Lora],
+        Meta(max_length=20, description="Changes of the model; <lora:NAME:WEIGHT> in the prompt is one too."),
+    ] = []
+    image: Annotated[
+        Place | None, Meta(description="A picture to begin with: in images/, or anywhere within the home.")
+    ] = None
+    strength: Annotated[
+        Strength | None, Meta(description="How far from the image to go: 1 is all the way; null: 0.6.")
+    ] = None
     project: Annotated[Project, Meta(description="A word of yours to find the pictures by.")] = "default"
     priority: Annotated[Priority, Meta(description="Higher goes first.")] = 0
 
@@ -96,6 +123,10 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     # Before there were these two, every picture was made so.
     sampler: str = "euler"
     scheduler: str = "ddim_uniform"
+    loras: list[Lora] = []
+    image: str | None = None
+    """Relative to the home."""
+    strength: float | None = None
 
 
 class Defaults(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,18 +145,18 @@ DEMO_DEFAULTS = Defaults(width=256, height=256, steps=24, cfg_scale=5.0)
 T = TypeVar("T")
 
 
-def parse(data: bytes, model: str) -> Prompt | list[Fault]:
+def parse(data: bytes, model: str, lacks: Lacks = nothing_lacks) -> Prompt | list[Fault]:
     """The one job that some bytes hold, or all that can be known to be wrong with them.
 
-    `model` is the checkpoint's name where the prompt gives none.
+    `model` is the checkpoint's name where the prompt gives none; `lacks` knows the files that there are.
     """
     text = text_of(data, MAX_BYTES)
     if isinstance(text, Fault):
         return [text]
     try:
-        return complete(converted(decoded(text), Asked), model)
+        return complete(converted(decoded(text), Asked), model, lacks)
     except REFUSALS:
-        return diagnose(text, lambda _: Asked, EXAMPLES, OTHER_NAMES, disagreements)
+        return diagnose(text, lambda _: Asked, EXAMPLES, OTHER_NAMES, partial(disagreements, lacks=lacks))
 
 
 class KeyGivenTwice(ValueError):
@@ -133,7 +164,7 @@ class KeyGivenTwice(ValueError):
 
 
 class Disagreement(ValueError):
-    """Keys that do not go together, such as a sampler and a scheduler."""
+    """Keys that do not go together, such as a sampler and a scheduler, or a file that is not there."""
 
 
 REFUSALS = (msgspec.DecodeError, KeyGivenTwice, RecursionError, Disagreement)
@@ -155,17 +186,27 @@ def converted(value: Any, wanted: type[T]) -> T:
         return msgspec.convert(_whole_numbers(value), wanted)
 
 
-def complete(asked: Asked, model: str) -> Prompt:
-    """Every default filled in. Raises `Disagreement` for keys that do not go together."""
-    for misfit in disagreements(msgspec.structs.asdict(asked)):
+def complete(asked: Asked, model: str, lacks: Lacks = nothing_lacks) -> Prompt:
+    """Every default filled in. Raises `Disagreement` for keys that do not go together, and missing files."""
+    for misfit in disagreements(msgspec.to_builtins(asked), lacks=lacks):
         raise Disagreement(misfit.message)
+    asked = _without_tags(asked)
     choice = choose(asked.sampler, asked.scheduler)
     assert isinstance(choice, Choice), choice
     name = asked.model or model
     given = {key: value for key in _KEYS if (value := getattr(asked, key)) is not None}
     defaults = DEMO_DEFAULTS if name == DEMO else SDXL_DEFAULTS
+    if asked.image is not None and asked.strength is None:
+        given["strength"] = USUAL_STRENGTH
     fields = msgspec.structs.asdict
     return Prompt(**{**fields(defaults), "seed": None, **given, **fields(choice), "model": name})
+
+
+def _without_tags(asked: Asked) -> Asked:
+    """`<lora:name:weight>` is no words for the text encoders."""
+    words, found = tags.taken(asked.prompt)
+    loras = [*asked.loras, *(Lora(name=tag.name, weight=tag.weight) for tag in found)]
+    return replace(asked, prompt=words, loras=loras) if found else asked
 
 
 _KEYS = [name for name in Asked.__struct_fields__ if name in Prompt.__struct_fields__]

@@ -46,6 +46,33 @@ class Home(msgspec.Struct, frozen=True):
         """SDXL checkpoints: folders in diffusers' layout, and single `.safetensors` files."""
         return self.root / "models" / "checkpoints"
 
+    @property
+    def images(self) -> Path:
+        """Pictures to begin with."""
+        return self.root / "images"
+
+    def image(self, name: str) -> Path | None:
+        """The picture that a prompt names: in `images`, or by its path within the home. None for one that is
+        not there, is no plain file, or lies outside, also by way of a link.
+        """
+        if "\0" in name:
+            return None
+        root = self.root.resolve()
+        for place in (self.images / name, self.root / name):
+            real = place.resolve()
+            if real.is_relative_to(root) and real.is_file():
+                return real
+        return None
+
+    @property
+    def loras(self) -> Path:
+        """LoRAs: single `.safetensors` files."""
+        return self.root / "models" / "loras"
+
+    def lora(self, name: str) -> Path:
+        """Where a LoRA lies, whose ending may be left out."""
+        return self.loras / f"{name.removesuffix('.safetensors')}.safetensors"
+
     def checkpoint(self, model: str) -> Path:
         """Where a model lies, but for a `.safetensors` that may be left out: a name in `checkpoints`, or a
         path as `--model` may give.

@@ -9,12 +9,14 @@ import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers.utils.torch_utils import randn_tensor
 
-from daemon.gpu import conditioning, samplers, wire
+from daemon.gpu import conditioning, images, samplers, wire
+from daemon.gpu.precision import safe_precision
 from daemon.gpu.previews import Pixels
 from daemon.gpu.sdxl import Checkpoint
 
@@ -45,6 +47,10 @@ class Denoise:
     """Drew the first noise, and draws that of each step."""
     denoised: torch.Tensor | None = None
     """The last step's x0, float32."""
+    skipped: int = 0
+    """Calls of the UNet at the schedule's beginning that an image to begin with saves."""
+    image_sha256: str | None = None
+    """Of that image's file."""
     step: int = 0
     """Steps made, as a person counts them: samplers of second order call the UNet twice but in the last."""
 
@@ -52,7 +58,7 @@ class Denoise:
     def steps(self) -> int:
         """Steps to make in all."""
         order: int = self.scheduler.order
-        return -(-len(self.times) // order)
+        return -(-(len(self.times) - self.skipped) // order)
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,10 @@ class Denoised:
 
 
 def begin(checkpoint: Checkpoint, request: wire.Begin) -> Denoise:
-    """Encode the prompt and draw the noise. A `cfg_scale` of 1 or less is unguided."""
+    """Encode the prompt and draw the noise, or put it on the image. A `cfg_scale` of 1 or less is unguided.
+
+    Raises `images.BadImage`.
+    """
     guided = request.cfg_scale > 1
     generator = torch.Generator("cpu").manual_seed(request.seed)
     config = checkpoint.pipe.scheduler.config
@@ -74,8 +83,8 @@ def begin(checkpoint: Checkpoint, request: wire.Begin) -> Denoise:
         words = (request.prompt, request.negative_prompt)
         embeds, pooled = conditioning.encode(checkpoint, *words, guided)
         scheduler = samplers.fresh(request.sampler, request.scheduler, config, request.seed)
-        scheduler.set_timesteps(request.steps)
-        noise = _noise(checkpoint, request, embeds.dtype, generator)
+        scheduler.set_timesteps(_schedule(request))
+        latent, skipped, digest = _origin(checkpoint, request, scheduler, embeds.dtype, generator)
         return Denoise(
             checkpoint=checkpoint,
             scheduler=scheduler,
@@ -83,16 +92,39 @@ def begin(checkpoint: Checkpoint, request: wire.Begin) -> Denoise:
             guided=guided,
             embeds=embeds,
             added={"text_embeds": pooled, "time_ids": _time_ids(checkpoint, request, embeds)},
-            latent=noise * scheduler.init_noise_sigma,
+            latent=latent,
             times=scheduler.timesteps.to(checkpoint.device),
             sigmas=samplers.levels(scheduler),
             generator=generator,
+            skipped=skipped,
+            image_sha256=digest,
         )
+
+
+def _schedule(request: wire.Begin) -> int:
+    """Steps of the whole schedule, of which those that were asked for are the last."""
+    return request.steps if request.image is None else images.whole_schedule(request.steps, request.strength)
+
+
+def _origin(
+    checkpoint: Checkpoint,
+    request: wire.Begin,
+    scheduler: Any,
+    dtype: torch.dtype,
+    generator: torch.Generator,
+) -> tuple[torch.Tensor, int, str | None]:
+    """The latent before the first step, the calls that are skipped, and the SHA-256 of the image's file."""
+    if request.image is None:
+        return _noise(checkpoint, request, dtype, generator) * scheduler.init_noise_sigma, 0, None
+    image, digest = images.read(Path(request.image), request.width, request.height)
+    clean = images.encode(checkpoint, image, dtype, generator)
+    skipped = (_schedule(request) - request.steps) * scheduler.order
+    return images.noised(scheduler, clean, skipped, generator), skipped, digest
 
 
 def step(state: Denoise) -> Denoised:
     """Advance by one step, in place."""
-    first = state.step * state.scheduler.order
+    first = state.skipped + state.step * state.scheduler.order
     with torch.inference_mode():
         denoised = _advance(state, first)
         for call in range(first + 1, min(first + state.scheduler.order, len(state.times))):
@@ -160,11 +192,11 @@ def decode(checkpoint: Checkpoint, latent: torch.Tensor, tiled: bool = False) ->
     """
     pipe = checkpoint.pipe
     with torch.inference_mode(), _tiles(pipe.vae, tiled):
-        with _safe_precision(pipe.vae, pipe.vae.config.force_upcast) as dtype:
+        with safe_precision(pipe.vae, pipe.vae.config.force_upcast) as dtype:
             decoded = _decode(pipe.vae, latent.to(dtype))
         if not decoded.isfinite().all() and dtype == torch.float16:
             # The VAE's config denies that float16 overflows, and it did.
-            with _safe_precision(pipe.vae, upcast=True) as dtype:
+            with safe_precision(pipe.vae, upcast=True) as dtype:
                 decoded = _decode(pipe.vae, latent.to(dtype))
         if not decoded.isfinite().all():
             raise NotFinite("the picture came out as NaN: the checkpoint overflows with these settings")
@@ -209,19 +241,6 @@ def _noise(
     shape = (1, checkpoint.pipe.unet.config.in_channels, request.height // factor, request.width // factor)
     noise: torch.Tensor = randn_tensor(shape, generator=generator, device=checkpoint.device, dtype=dtype)
     return noise
-
-
-@contextmanager
-def _safe_precision(vae: Any, upcast: bool) -> Iterator[torch.dtype]:
-    """Hold a float16 VAE in float32 if it is to be `upcast`; gives the dtype to decode in."""
-    if vae.dtype != torch.float16 or not upcast:
-        yield vae.dtype
-        return
-    vae.to(dtype=torch.float32)
-    try:
-        yield torch.float32
-    finally:
-        vae.to(dtype=torch.float16)
 
 
 def _unscaled(vae: Any, latent: torch.Tensor) -> torch.Tensor:

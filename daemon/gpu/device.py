@@ -11,6 +11,7 @@ from functools import partial
 import anyio
 from anyio import to_thread
 from anyio.abc import TaskStatus
+from msgspec.structs import replace
 
 from daemon import pictures
 from daemon.events.log import Log
@@ -23,6 +24,7 @@ from daemon.projections.decisions import Interruption
 from daemon.projections.frames import BEING_MADE, Frame
 from daemon.projections.laws import Refused
 from daemon.projections.state import State
+from daemon.prompts import Prompt
 from daemon.settings import Settings
 
 RESTART_AFTER = 1.0
@@ -112,8 +114,9 @@ class Device:
 
     async def _make(self, child: Child, ready: wire.Ready, frame: Frame) -> None:
         """One frame, from its beginning to no trace of a preview. Raises `ChildDied`."""
+        prompt = asked(self._log.state, frame)
         path = f"{self._home.frames.name}/{_preview_name(self._log.state, frame)}"
-        key = self._key(ready, frame)
+        key = _key(ready, frame, prompt)
         kept = await to_thread.run_sync(stored.load, self._home.frames, frame.id, key)
         step = 0 if kept is None else kept.step
         decision = partial(decisions.begin, frame=frame.id, path=path, device=self.name, step=step)
@@ -124,7 +127,7 @@ class Device:
         made = self._log.state.frames[frame.id]
         try:
             keeping = stored.Keeping(self._store_every, key, kept)
-            making = Making(self._log, self._home, self._recent, ready, made, begun.seq, keeping)
+            making = Making(self._log, self._home, self._recent, ready, made, prompt, begun.seq, keeping)
             await making.run(child)
         except ChildDied as death:
             await self._put_away(frame.id, "device_died", str(death), begun.seq)
@@ -137,13 +140,6 @@ class Device:
         with anyio.CancelScope(shield=True):
             await tidy(self._log, self._home, frame.id, begun.seq)
 
-    @staticmethod
-    def _key(ready: wire.Ready, frame: Frame) -> str:
-        """What a stored state of the frame depends on."""
-        words = (frame.id, frame.model, frame.prompt, frame.negative_prompt, frame.seed)
-        numbers = (frame.width, frame.height, frame.steps, frame.cfg_scale, frame.sampler, frame.scheduler)
-        return stored.key(*words, *numbers, ready.device, ready.versions)
-
     async def _put_away(self, frame: int, why: Interruption, message: str, cause: int) -> None:
         """Nothing more comes of a frame here: it goes back to the queue, unless it ended just before."""
         with anyio.CancelScope(shield=True):
@@ -151,6 +147,17 @@ class Device:
                 await interrupt(self._log, self._home, frame, why, message, cause)
             else:
                 await tidy(self._log, self._home, frame, cause)
+
+
+def asked(state: State, frame: Frame) -> Prompt:
+    """The prompt of this very picture of its job."""
+    return replace(state.prompts[frame.job], seed=frame.seed, count=1, priority=frame.priority)
+
+
+def _key(ready: wire.Ready, frame: Frame, prompt: Prompt) -> str:
+    """What a stored state of the frame depends on: all that the picture does, but not how it is shown."""
+    picture = replace(prompt, priority=0)
+    return stored.key(frame.id, picture, ready.device, ready.versions)
 
 
 def _preview_name(state: State, frame: Frame) -> str:

@@ -36,7 +36,7 @@ from daemon.projections.state import State
 from daemon.prompts import Prompt
 from daemon.settings import Home
 
-FailureKind = Literal["out_of_memory", "bad_model", "device_died", "disk", "internal"]
+FailureKind = Literal["out_of_memory", "bad_model", "bad_file", "device_died", "disk", "internal"]
 
 logger = logging.getLogger(__name__)
 
@@ -51,16 +51,18 @@ class Making:
         recent: pictures.Recent,
         ready: wire.Ready,
         frame: Frame,
+        prompt: Prompt,
         cause: int,
         keeping: Keeping,
     ) -> None:
-        """`frame` as the event `cause` left it."""
+        """`frame` as the event `cause` left it; `prompt` is that of this picture alone."""
         assert frame.preview is not None
         self._log = log
         self._home = home
         self._recent = recent
         self._ready = ready
         self._frame = frame
+        self._prompt = prompt
         self._preview = frame.preview
         self._cause = cause
         self._keeping = keeping
@@ -97,8 +99,18 @@ class Making:
             sampler=frame.sampler,
             scheduler=frame.scheduler,
             store_every=self._keeping.every,
+            loras=[
+                wire.Lora(file=str(self._home.lora(lora.name).absolute()), weight=lora.weight)
+                for lora in self._prompt.loras
+            ],
+            image=None if self._prompt.image is None else str(self._image(self._prompt.image)),
+            strength=1.0 if self._prompt.strength is None else self._prompt.strength,
             resume=None if self._keeping.resume is None else self._keeping.resume.data,
         )
+
+    def _image(self, name: str) -> Path:
+        """Where it should lie, if it is gone or has been led out of the home since the prompt was taken."""
+        return self._home.image(name) or self._home.images.absolute() / Path(name).name
 
     async def _forward_cancel(self, child: Child) -> None:
         frames = self._log.state.frames
@@ -218,28 +230,14 @@ class Making:
         )
 
     def _recipe(self, reply: wire.Final) -> Recipe:
-        frame = self._frame
-        prompt = Prompt(
-            prompt=frame.prompt,
-            negative_prompt=frame.negative_prompt,
-            width=frame.width,
-            height=frame.height,
-            steps=frame.steps,
-            cfg_scale=frame.cfg_scale,
-            seed=frame.seed,
-            count=1,
-            model=frame.model,
-            project=frame.project,
-            priority=frame.priority,
-            sampler=frame.sampler,
-            scheduler=frame.scheduler,
-        )
         return Recipe(
-            prompt=prompt,
-            seed=frame.seed,
+            prompt=self._prompt,
+            seed=self._frame.seed,
             scheduler=reply.scheduler,
             scheduler_config=reply.scheduler_config,
             sigmas=reply.sigmas,
+            loras_sha256=reply.loras_sha256,
+            image_sha256=reply.image_sha256,
             dtype=reply.dtype,
             device=self._ready.device,
             versions=self._ready.versions,

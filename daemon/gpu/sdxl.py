@@ -7,7 +7,7 @@ Foreign errors become `BadModel` here and nowhere else.
 
 import gc
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,8 @@ class Checkpoint:
     latent2rgb: previews.Latent2rgb
     device: torch.device
     dtype: torch.dtype
+    adapters: dict[str, str] = field(default_factory=dict)
+    """The LoRAs that are in memory beside it: what `loras` calls each by, and its file's SHA-256."""
 
     @property
     def bytes(self) -> int:

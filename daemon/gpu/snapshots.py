@@ -25,6 +25,7 @@ def take(state: Denoise) -> bytes:
             "step": state.step,
             "latent": state.latent,
             "denoised": state.denoised,
+            "image_sha256": state.image_sha256,
             "generator": state.generator.get_state(),
             "scheduler": memory,
         },
@@ -39,6 +40,7 @@ def restore(state: Denoise, data: bytes) -> None:
     state.step = kept["step"]
     state.latent = kept["latent"]
     state.denoised = kept["denoised"]
+    state.image_sha256 = kept["image_sha256"]  # the file may have become another one meanwhile
     state.generator.set_state(kept["generator"])
     vars(state.scheduler).update(kept["scheduler"])
 

@@ -17,6 +17,14 @@ MAX_MESSAGE = 256 * 2**20
 """Bytes. The largest message is a final PNG; a longer length means that the stream is garbled."""
 
 
+class Lora(msgspec.Struct, frozen=True, kw_only=True):
+    """A change of the checkpoint's weights while this picture is made."""
+
+    file: str
+    """Its `.safetensors`, an absolute path."""
+    weight: float
+
+
 class Begin(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Make this picture. `model` is the checkpoint's folder; loading it, if need be, is part of the work."""
 
@@ -34,6 +42,11 @@ class Begin(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     scheduler: str
     store_every: float
     """Seconds of work between two `Stored`; 0 stores every step."""
+    loras: list[Lora] = []
+    image: str | None = None
+    """A picture to begin with, an absolute path."""
+    strength: float = 1.0
+    """How much of the noise it gets: the steps are the last ones of as many as go from all to none."""
     resume: bytes | None = None
     """The data of a `Stored` of the same request, to go on from there."""
 
@@ -123,6 +136,10 @@ class Final(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     scheduler_config: dict[str, object]
     sigmas: list[float]
     dtype: str
+    loras_sha256: list[str] = []
+    """Of the files of `Begin.loras`, in their order."""
+    image_sha256: str | None = None
+    """Of the file of `Begin.image`."""
     data: bytes
     """PNG."""
 
@@ -142,7 +159,7 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     frame: int
     attempt: int
-    kind: Literal["out_of_memory", "internal"]
+    kind: Literal["out_of_memory", "bad_file", "internal"]
     message: str
 
 

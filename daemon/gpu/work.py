@@ -15,7 +15,7 @@ import diffusers
 import torch
 import transformers
 
-from daemon.gpu import demo, denoise, previews, samplers, sdxl, snapshots, wire
+from daemon.gpu import demo, denoise, images, loras, previews, samplers, sdxl, snapshots, wire
 from daemon.gpu.orders import Order, Orders
 
 Send = Callable[[wire.Reply], None]
@@ -79,6 +79,9 @@ def _attempt(order: Order, shelf: sdxl.Shelf, encoder: previews.Encoder, send: S
     except sdxl.BadModel as error:
         traceback.print_exc()
         return wire.LoadFailed(frame=frame, attempt=attempt, model=order.begin.model, message=str(error))
+    except (loras.BadLora, images.BadImage) as error:
+        traceback.print_exc()
+        return wire.Failed(frame=frame, attempt=attempt, kind="bad_file", message=str(error))
     except Exception as error:  # noqa: BLE001  this boundary turns what goes wrong into an event
         traceback.print_exc()
         kind: Literal["out_of_memory", "internal"] = "out_of_memory" if _out_of_memory(error) else "internal"
@@ -97,6 +100,7 @@ def _make(
     if order.stopped():
         return _cancelled(begin, step=0)
     spare = Spare(shelf, checkpoint.path)
+    sums = spare.again(lambda: loras.apply(checkpoint, begin.loras))
     state = spare.again(lambda: denoise.begin(checkpoint, begin))
     if begin.resume is not None:
         snapshots.restore(state, begin.resume)
@@ -115,7 +119,7 @@ def _make(
         spare.free(error)
         pixels = denoise.finish(state, tiled=True)
     encoder.drain()
-    return _final(begin, state, pixels)
+    return _final(begin, state, pixels, sums)
 
 
 class Spare:
@@ -197,7 +201,7 @@ def _partial(state: denoise.Denoise) -> bytes | None:
     return previews.png(denoise.decode(state.checkpoint, state.denoised))
 
 
-def _final(begin: wire.Begin, state: denoise.Denoise, pixels: previews.Pixels) -> wire.Final:
+def _final(begin: wire.Begin, state: denoise.Denoise, pixels: previews.Pixels, sums: list[str]) -> wire.Final:
     height, width, _ = pixels.shape
     return wire.Final(
         frame=begin.frame,
@@ -207,8 +211,10 @@ def _final(begin: wire.Begin, state: denoise.Denoise, pixels: previews.Pixels) -
         pixels_sha256=hashlib.sha256(pixels.tobytes()).hexdigest(),
         scheduler=type(state.scheduler).__name__,
         scheduler_config=samplers.options(state.scheduler),
-        sigmas=samplers.levels(state.scheduler),
+        sigmas=state.sigmas[state.skipped :],
         dtype=str(state.checkpoint.dtype).removeprefix("torch."),
+        loras_sha256=sums,
+        image_sha256=state.image_sha256,
         data=previews.png(pixels),
     )
 

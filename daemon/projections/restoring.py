@@ -6,12 +6,14 @@ from operator import itemgetter
 from typing import Any
 
 import duckdb
+import msgspec
 
 from daemon.projections import rebuilding, rows
 from daemon.projections.frames import ENDED
 from daemon.projections.state import KEPT, Key, State
 from daemon.projections.tables import TABLES, VERSION, VIEWS
 from daemon.projections.throughput import Kind, Pace
+from daemon.prompts import Prompt
 
 
 def restore(connection: duckdb.DuckDBPyConnection, state: State) -> None:
@@ -33,6 +35,7 @@ def restore(connection: duckdb.DuckDBPyConnection, state: State) -> None:
         }
     )
     state.reasons.update(_reasons(connection, list(state.open)))
+    state.prompts.update(_prompts(connection, list(state.jobs)))
     state.paces.update(_paces(connection))
     state.paused_by = _paused_by(connection, state.position)
     ((job, frame),) = connection.execute(
@@ -79,6 +82,24 @@ def _reasons(connection: duckdb.DuckDBPyConnection, numbers: list[int]) -> list[
         """,
         {"numbers": numbers},
     ).fetchall()
+
+
+def _prompts(connection: duckdb.DuckDBPyConnection, jobs: list[int]) -> list[tuple[int, Prompt]]:
+    """What these jobs ask for."""
+    found = connection.execute(
+        """
+        SELECT job, data FROM events
+        WHERE job IN (SELECT unnest($jobs)) AND job >= list_min($jobs) AND type = 'JobAccepted'
+        """,
+        {"jobs": jobs},
+    ).fetchall()
+    return [(job, msgspec.json.decode(data, type=_Accepted).prompt) for job, data in found]
+
+
+class _Accepted(msgspec.Struct):
+    """What `_prompts` reads of a JobAccepted."""
+
+    prompt: Prompt
 
 
 def _paused_by(connection: duckdb.DuckDBPyConnection, position: int) -> str | None:

@@ -39,6 +39,7 @@ from daemon.projections.frames import ENDED, Frame, FrameEvent
 from daemon.projections.jobs import Job
 from daemon.projections.laws import Refused, Unknown, check, check_queue
 from daemon.projections.throughput import Clock, Kind, Pace, Timing
+from daemon.prompts import Prompt
 
 KEPT = 200
 """Ended frames that stay in memory, those with the highest numbers: what the page shows at once."""
@@ -95,6 +96,8 @@ class State:
         """What each kind of picture took so far."""
         self.reasons: MutableMapping[int, int] = {}
         """The event that each frame's next one answers: its job's acceptance, then a request to stop."""
+        self.prompts: MutableMapping[int, Prompt] = {}
+        """What each job that has something left to make asks for, whole."""
         self.open: dict[int, None] = {}
         """Frames with something left to do, by arrival. Not kept in a fork."""
         self.paused_by: str | None = None
@@ -118,7 +121,7 @@ class State:
     def _layers(self) -> Iterator[tuple[str, MutableMapping[Any, Any]]]:
         """Everything that a fork layers."""
         yield from self._tables.items()
-        for name in ("clocks", "paces", "reasons"):
+        for name in ("clocks", "paces", "reasons", "prompts"):
             yield name, getattr(self, name)
 
     def fork(self) -> Self:
@@ -224,6 +227,7 @@ class State:
 
     def _accept(self, event: JobAccepted, recorded: Recorded) -> None:
         self._put_row("jobs", event.job, jobs.accepted(event, recorded.ts))
+        self.prompts[event.job] = event.prompt
         for frame in frames.queued(event, recorded.ts):
             self._put(frame)
             self.reasons[frame.id] = recorded.seq
@@ -269,6 +273,8 @@ class State:
                 del rows[key]
         for number in [number for number, clock in self.clocks.items() if clock is None]:
             del self.clocks[number]
+        for job in self.prompts.keys() - self._in_use("jobs"):
+            del self.prompts[job]
 
     def _in_use(self, table: str) -> set[Any]:
         """Keys of the rows that stay in memory although the tables have them."""
