@@ -19,6 +19,7 @@ from uuid import uuid4
 import anyio
 import anyio.from_thread
 import msgspec
+from anyio import to_thread
 from eventsourcing.persistence import StoredEvent
 from eventsourcing.sqlite import SQLiteApplicationRecorder, SQLiteDatastore
 
@@ -58,7 +59,11 @@ def single(folder: Path) -> None:
         def ours() -> None:
             portal.call(log.append, step(next(steps)))
 
-        with plain_file(folder) as plain, sqlite(folder) as lite, library(folder) as theirs:
+        with (
+            plain_file(folder) as plain,
+            sqlite(folder) as lite,
+            library(folder / "library.sqlite") as theirs,
+        ):
             took = interleaved({"file": plain, "Safelight": ours, "SQLite": lite, "eventsourcing": theirs})
     floor = statistics.median(took["file"])
     for name, times in took.items():
@@ -70,17 +75,19 @@ def single(folder: Path) -> None:
 
 
 def concurrent(folder: Path, producers: int) -> None:
-    """Many producers at once, each waiting for its own event; against one commit for each event."""
+    """Many producers at once, each waiting for its own event; against one commit for each event, and the
+    same producers with the library."""
     each = BURSTS[producers]
-    rates: dict[str, list[float]] = {"group": [], "one": []}
+    rates: dict[str, list[float]] = {"group": [], "one": [], "library": []}
     for number in range(3):
         path = folder / f"{number}.duckdb"
         rates["group"].append(anyio.run(burst, path, producers, each))
         rates["one"].append(one_by_one(folder / f"one-{number}.duckdb", 300))
-    group, one = statistics.median(rates["group"]), statistics.median(rates["one"])
+        rates["library"].append(anyio.run(library_burst, folder / f"{number}.sqlite", producers))
+    group, one, theirs = (statistics.median(rates[name]) for name in ("group", "one", "library"))
     print(
-        f"  {producers} producers: {group:,.0f} events/s; one DuckDB commit for each: {one:,.0f}; "
-        f"{group / one:.0f} x"
+        f"  {producers} producers: {group:,.0f} events/s; one DuckDB commit for each: {one:,.0f}, "
+        f"{group / one:.0f} x; eventsourcing: {theirs:,.0f}, {group / theirs:.0f} x"
     )
 
 
@@ -100,6 +107,23 @@ async def burst(path: Path, producers: int, each: int) -> float:
             for frame in range(1, producers + 1):
                 tasks.start_soon(produce, frame)
         return producers * each / (time.perf_counter() - began)
+
+
+async def library_burst(path: Path, producers: int, count: int = 1000) -> float:
+    """The same producers with `eventsourcing` on SQLite, in anyio's threads. Events a second."""
+    with library(path) as append:
+        began = time.perf_counter()
+        lock = anyio.Lock()  # it numbers them one after the other, and so does the database's own lock
+
+        async def produce() -> None:
+            for _ in range(count // producers):
+                async with lock:
+                    await to_thread.run_sync(append)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(producers):
+                tasks.start_soon(produce)
+        return count / (time.perf_counter() - began)
 
 
 def one_by_one(path: Path, count: int) -> float:
@@ -193,9 +217,9 @@ def sqlite(folder: Path) -> Iterator[Append]:
 
 
 @contextmanager
-def library(folder: Path) -> Iterator[Append]:
+def library(path: Path) -> Iterator[Append]:
     """The recorder of `eventsourcing` on SQLite, one stored event to a call."""
-    datastore = SQLiteDatastore(str(folder / "library.sqlite"))
+    datastore = SQLiteDatastore(str(path))
     recorder = SQLiteApplicationRecorder(datastore)
     recorder.create_table()
     data, originator = content(), uuid4()

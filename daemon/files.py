@@ -20,7 +20,7 @@ def write_whole(path: Path, data: bytes, *, durable: bool, mode: int = 0o666) ->
             file.write(data)
             if durable:
                 file.flush()
-                os.fsync(file.fileno())
+                os.fdatasync(file.fileno())  # the size is data; only times are left out
         temporary.replace(path)
     except OSError:
         temporary.unlink(missing_ok=True)

@@ -72,9 +72,13 @@ def texts(data: bytes) -> dict[str, str]:
 
 
 def with_texts(data: bytes, added: Iterable[Chunk]) -> bytes:
-    """The same picture with more chunks right after its header. Raises `BadPicture`."""
-    header, *others = chunks(data)
-    return SIGNATURE + b"".join(chunk.packed() for chunk in [header, *added, *others])
+    """The same picture with more chunks right after its header. Raises `BadPicture` if that is none.
+
+    What follows goes over as it stands, unread: of a large picture, checking it costs more than writing it.
+    """
+    header = next(chunks(data)).packed()
+    end = len(SIGNATURE) + len(header)
+    return b"".join([data[:end], *(chunk.packed() for chunk in added), memoryview(data)[end:]])
 
 
 def text(keyword: str, words: str) -> Chunk:

@@ -33,6 +33,8 @@ _BATCH = 5000
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "checkpoint_threshold": "1TB",
     "autoinstall_known_extensions": "false",
+    # Half the bytes of what DuckDB would choose for JSON by itself, and quicker checkpoints.
+    "force_compression": "zstd",
 }
 
 

@@ -92,6 +92,8 @@ class LogFailed(Exception):
 class _Pending(Generic[S]):
     """One caller's decision, on its way through the writer."""
 
+    __slots__ = ("cause", "decision", "needs", "outcome")
+
     def __init__(
         self, decision: Callable[[S], Sequence[Event]], cause: int | None, needs: Sequence[Key]
     ) -> None:
@@ -154,10 +156,11 @@ class Log(Generic[S]):
         `Refused` if an event cannot follow from the state, `LogFailed` if the machine failed, and whatever
         `decision` raises.
         """
-        (outcome,) = await self._handed_in([_Pending(decision, cause, needs)])
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
+        pending: _Pending[S] = _Pending(decision, cause, needs)
+        await _to_the_end(self._hand_in((pending,)).answered)
+        if isinstance(pending.outcome, Exception):
+            raise pending.outcome
+        return pending.outcome
 
     async def decide_each(
         self, decisions: Iterable[tuple[Callable[[S], Sequence[Event]], Sequence[Key]]]
@@ -168,18 +171,17 @@ class Log(Generic[S]):
         They are as many callers': each is recorded or fails by itself, and what `decide` would raise for
         it stands in its place.
         """
-        return await self._handed_in([_Pending(decision, None, needs) for decision, needs in decisions])
+        pending: list[_Pending[S]] = [_Pending(decision, None, needs) for decision, needs in decisions]
+        await _to_the_end(self._hand_in(pending).answered)
+        return [each.outcome for each in pending]
 
-    async def _handed_in(self, pending: "list[_Pending[S]]") -> list[list[Recorded] | Exception]:
+    def _hand_in(self, pending: "Iterable[_Pending[S]]") -> "_Round[S]":
+        """Into the next commit."""
         if self._closed is not None:
             raise self._closed
-        round_ = self._round
-        round_.pending += pending
+        self._round.pending += pending
         self._wanted.set()
-        # A caller that is being cancelled still learns whether it happened, and may not leave half a step.
-        with anyio.CancelScope(shield=True):
-            await round_.answered.wait()
-        return [each.outcome for each in pending]
+        return self._round
 
     async def run(self) -> None:
         """The writer. Ends by being cancelled, never in the middle of a commit, or by a failure of its own.
@@ -338,22 +340,25 @@ class _Batch(Generic[S]):
         # applied, so they are tried on a draft of their own.
         draft = self.draft if len(events) == 1 else self.draft.fork()
         position, head, cause = self.position, self.head, pending.cause
-        sealed: list[tuple[codec.Row, Recorded]] = []
-        for event in events:
-            draft.check(event)
-            position += 1
-            ts = datetime.now(UTC)
-            row = codec.seal(event, seq=position, ts=ts, cause=cause, previous=head)
-            recorded = Recorded(seq=position, ts=ts, event=event, cause=cause, hash=row.hash)
-            self._apply(draft, recorded)
-            sealed.append((row, recorded))
-            head, cause = row.hash, sealed[0][0].seq
+        start = len(self.rows)
+        try:
+            for event in events:
+                draft.check(event)
+                position += 1
+                ts = datetime.now(UTC)
+                row = codec.seal(event, seq=position, ts=ts, cause=cause, previous=head)
+                recorded = Recorded(seq=position, ts=ts, event=event, cause=cause, hash=row.hash)
+                self._apply(draft, recorded)
+                self.rows.append(row)
+                self.recorded.append(recorded)
+                head, cause = row.hash, self.rows[start].seq
+        except Exception:
+            del self.rows[start:], self.recorded[start:]
+            raise
         if draft is not self.draft:
             self.draft.adopt(draft)
-        self.rows += [row for row, _ in sealed]
-        self.recorded += [recorded for _, recorded in sealed]
         self.position, self.head = position, head
-        return [recorded for _, recorded in sealed]
+        return self.recorded[start:]
 
     def _apply(self, draft: S, recorded: Recorded) -> None:
         """Fold an event in that was checked: what fails here is a bug, and no caller's fault."""
@@ -361,6 +366,22 @@ class _Batch(Generic[S]):
             draft.apply(recorded)
         except Exception as error:
             raise FoldFailed(f"event {recorded.seq} passed the laws and cannot be folded") from error
+
+
+async def _to_the_end(event: anyio.Event) -> None:
+    """Wait for it: a caller that is being cancelled still learns whether it happened, and may not leave half
+    a step.
+
+    Entering a cancel scope for each caller would cost more than the rest of its way, so only those enter one
+    that are cancelled; their next await then raises again.
+    """
+    try:
+        await event.wait()
+    except anyio.get_cancelled_exc_class():
+        with anyio.CancelScope(shield=True):
+            await event.wait()
+        if anyio.current_effective_deadline() > float("-inf"):
+            raise  # it came from outside of anyio, which says it once
 
 
 def _commit(store: Store, rows: list[codec.Row]) -> LogFailed | None:

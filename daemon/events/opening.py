@@ -147,10 +147,10 @@ def _made_anew(
     path: Path, kept: Read | None, sealed: Sequence[Segment], findings: list[str]
 ) -> duckdb.DuckDBPyConnection:
     """A database with all that the segments hold, ready for the journal's rows."""
-    upto = segments.sealed_to(sealed)
-    if kept is not None and upto < kept.base.seq:
+    upto = max(sealed[-1].last if sealed else 0, kept.base.seq if kept is not None else 0)
+    if missing := segments.missing(sealed, upto):
         raise HistoryDamaged(
-            f"events {upto + 1} to {kept.base.seq} are in none of the files: "
+            f"events {missing} are in none of the files: "
             f"the database is gone or broken, and {segments_of(path)} lacks their segment"
         )
     if kept is None:

@@ -58,6 +58,16 @@ def sealed_to(segments: Sequence[Segment]) -> int:
     return last
 
 
+def missing(segments: Sequence[Segment], upto: int) -> str:
+    """The rows from 1 to `upto` that none of the segments holds, for a person to read; empty for none."""
+    gaps, last = [], 0
+    for segment in [*cover(segments), Segment(upto + 1, upto + 1, Path())]:
+        if segment.first > last + 1:
+            gaps.append(f"{last + 1} to {segment.first - 1}")
+        last = max(last, segment.last)
+    return ", ".join(gaps)
+
+
 def seal(connection: duckdb.DuckDBPyConnection, folder: Path, first: int, last: int) -> Segment:
     """Write rows `first` to `last` of the table `events` as a segment; durable when this returns."""
     query = f"SELECT {_COLUMNS} FROM events WHERE seq BETWEEN {first} AND {last} ORDER BY seq"

@@ -54,7 +54,15 @@ class Store:
         self._appender = self.connection.appender("events")
 
     def close(self) -> None:
-        """Close everything; DuckDB checkpoints as it does."""
+        """Seal what is left, so that the next open has nothing to compare, and close everything.
+
+        DuckDB checkpoints as it closes. Where sealing fails, the rows stay in journal and database.
+        """
+        try:
+            self.seal(self.connection, self.last()[0])
+            self.checkpoint()
+        except (OSError, duckdb.Error) as error:
+            logger.warning("history: not sealed at the end: %s", error)
         self._journal.close()
         del self._appender
         self.connection.close()

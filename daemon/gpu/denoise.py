@@ -16,8 +16,8 @@ import torch
 from diffusers.utils.torch_utils import randn_tensor
 
 from daemon.gpu import conditioning, images, samplers, wire
+from daemon.gpu.formats import Pixels
 from daemon.gpu.precision import safe_precision
-from daemon.gpu.previews import Pixels
 from daemon.gpu.sdxl import Checkpoint
 
 
@@ -201,7 +201,7 @@ def decode(checkpoint: Checkpoint, latent: torch.Tensor, tiled: bool = False) ->
         if not decoded.isfinite().all():
             raise NotFinite("the picture came out as NaN: the checkpoint overflows with these settings")
         image = pipe.image_processor.postprocess(decoded, output_type="np")[0]
-    pixels: Pixels = (image * 255).round().astype("uint8")
+    pixels: Pixels = (image * 255).round().astype("uint8", order="C")
     return pixels
 
 

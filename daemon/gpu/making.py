@@ -8,6 +8,7 @@ what comes too fast is skipped at its end of the pipe.
 import hashlib
 import logging
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
@@ -210,7 +211,7 @@ class Making:
         recipe = self._recipe(reply)
         data = png.with_texts(reply.data, reprints.texts(recipe))
         try:
-            await to_thread.run_sync(_write, self._home.root / path, data, True)
+            digest = await to_thread.run_sync(_write_final, self._home.root / path, data)
         except OSError as error:
             await self._append(self._failed("disk", f"the picture could not be written: {error}"))
             return
@@ -222,7 +223,7 @@ class Making:
                 bytes=len(data),
                 width=reply.width,
                 height=reply.height,
-                sha256=hashlib.sha256(data).hexdigest(),
+                sha256=digest,
                 pixels_sha256=reply.pixels_sha256,
                 seconds=round(time.monotonic() - self._began, 3),
                 recipe=recipe,
@@ -246,3 +247,11 @@ class Making:
 
 def _write(path: Path, data: bytes, durable: bool) -> None:
     write_whole(path, data, durable=durable)
+
+
+def _write_final(path: Path, data: bytes) -> str:
+    """Its SHA-256, which is worked out while the disk is busy."""
+    with ThreadPoolExecutor(1) as pool:
+        digest = pool.submit(hashlib.sha256, data)
+        write_whole(path, data, durable=True)
+        return digest.result().hexdigest()

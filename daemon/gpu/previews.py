@@ -5,7 +5,6 @@ PNG in a thread of its own behind a slot with one place: when encoding or sendin
 sampling, the newest picture waits, the older one gives way, and the next one sent says how many did.
 """
 
-import io
 import threading
 import time
 from collections.abc import Callable
@@ -14,14 +13,10 @@ from types import TracebackType
 from typing import Self
 
 import msgspec
-import numpy as np
 import torch
-from PIL import Image
 
-from daemon.gpu import wire
-
-Pixels = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
-"""Height × width × 3, RGB."""
+from daemon.gpu import formats, wire
+from daemon.gpu.formats import Pixels
 
 Row = tuple[float, float, float]
 
@@ -60,13 +55,6 @@ def to_rgb(denoised: torch.Tensor, latent2rgb: Latent2rgb) -> Pixels:
     return pixels.cpu().numpy()
 
 
-def png(pixels: Pixels) -> bytes:
-    """PNG at zlib level 1; Pillow's own level 6 takes three times as long."""
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "PNG", compress_level=1)
-    return out.getvalue()
-
-
 @dataclass(frozen=True, kw_only=True)
 class Shot:
     """What the sampler leaves for the encoder after a step."""
@@ -90,7 +78,7 @@ class Shot:
 
     def encode(self) -> wire.Preview:
         """The message that shows it."""
-        data = png(self.pixels)
+        data = formats.png(self.pixels)
         height, width, _ = self.pixels.shape
         return wire.Preview(
             frame=self.frame,

@@ -8,6 +8,7 @@ import hashlib
 import time
 import traceback
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -15,7 +16,7 @@ import diffusers
 import torch
 import transformers
 
-from daemon.gpu import demo, denoise, images, loras, previews, samplers, sdxl, snapshots, wire
+from daemon.gpu import demo, denoise, formats, images, loras, previews, samplers, sdxl, snapshots, wire
 from daemon.gpu.orders import Order, Orders
 
 Send = Callable[[wire.Reply], None]
@@ -198,24 +199,27 @@ def _partial(state: denoise.Denoise) -> bytes | None:
     """What a stopped frame would have become by its last step; None before the first."""
     if state.denoised is None:
         return None
-    return previews.png(denoise.decode(state.checkpoint, state.denoised))
+    return formats.png(denoise.decode(state.checkpoint, state.denoised))
 
 
-def _final(begin: wire.Begin, state: denoise.Denoise, pixels: previews.Pixels, sums: list[str]) -> wire.Final:
+def _final(begin: wire.Begin, state: denoise.Denoise, pixels: formats.Pixels, sums: list[str]) -> wire.Final:
     height, width, _ = pixels.shape
+    with ThreadPoolExecutor(1) as pool:
+        digest = pool.submit(hashlib.sha256, pixels.data)
+        data = formats.png(pixels)
     return wire.Final(
         frame=begin.frame,
         attempt=begin.attempt,
         width=width,
         height=height,
-        pixels_sha256=hashlib.sha256(pixels.tobytes()).hexdigest(),
+        pixels_sha256=digest.result().hexdigest(),
         scheduler=type(state.scheduler).__name__,
         scheduler_config=samplers.options(state.scheduler),
         sigmas=state.sigmas[state.skipped :],
         dtype=str(state.checkpoint.dtype).removeprefix("torch."),
         loras_sha256=sums,
         image_sha256=state.image_sha256,
-        data=previews.png(pixels),
+        data=data,
     )
 
 

@@ -69,8 +69,8 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 FrameEvent = (
-    FrameCreated
-    | PreviewWritten
+    PreviewWritten
+    | FrameCreated
     | FinalWritten
     | PreviewDeleted
     | FinalDeleted
@@ -122,14 +122,14 @@ def reprioritised(frame: Frame, event: JobReprioritised, ts: datetime) -> Frame:
 
 def _changes(frame: Frame, event: FrameEvent, ts: datetime) -> dict[str, Any]:
     match event:
+        case PreviewWritten():
+            return {"step": event.step}
         case FrameCreated():
             begun = {"generator": event.generator, "device": event.device, "preview": event.path}
             return {"status": _unless_stopping(frame), "step": 0, "created_at": ts, **begun}
         case FrameResumed():
             again = {"attempt": event.attempt, "device": event.device, "preview": event.path}
             return {"status": _unless_stopping(frame), "step": event.step, **again}
-        case PreviewWritten():
-            return {"step": event.step}
         case FinalWritten():
             end = {"path": event.path, "step": frame.steps, "error": None}
             return {"status": "done", "finished_at": ts, **end}

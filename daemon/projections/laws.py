@@ -50,13 +50,13 @@ def check_queue(paused_by: str | None, event: QueuePaused | QueueResumed) -> Non
 
 def _fault(frame: Frame, event: FrameEvent) -> str | None:
     match event:
+        case PreviewWritten():
+            return _not_being_made(frame) or _backwards(frame, event)
         case FrameCreated():
             return None if _waiting(frame) and frame.created_at is None else f"is {frame.status} already"
         case FrameResumed():
             begun = frame.created_at is not None
             return None if _waiting(frame) and begun else f"is {frame.status}, not interrupted"
-        case PreviewWritten():
-            return _not_being_made(frame) or _backwards(frame, event)
         case FinalWritten() | FrameInterrupted():
             return _not_being_made(frame)
         case FrameCancelled() | CancelRequested() | FrameFailed():

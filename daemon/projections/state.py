@@ -10,7 +10,7 @@ A fork is a draft layered on top, so that a batch of decisions can be tried and 
 
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from datetime import datetime
-from typing import Any, Self, get_args
+from typing import Any, Self, assert_never
 
 import msgspec
 
@@ -44,7 +44,6 @@ from daemon.prompts import Prompt
 KEPT = 200
 """Ended frames that stay in memory, those with the highest numbers: what the page shows at once."""
 
-_FRAME_EVENTS = get_args(FrameEvent)
 _REASONS = (CancelRequested, FrameInterrupted)
 _FRAME_ENDS = (FinalWritten, FrameCancelled, FrameFailed)
 
@@ -147,7 +146,7 @@ class State:
 
     def check(self, event: Event) -> None:
         """Raise `Refused` if the event cannot follow."""
-        if isinstance(event, _FRAME_EVENTS):
+        if isinstance(event, FrameEvent):
             check(self.frame(event.frame), event)
         elif isinstance(event, JobAccepted) and (event.job, event.first_frame) != (
             self.next_job,
@@ -188,8 +187,12 @@ class State:
 
     def apply(self, recorded: Recorded) -> None:
         """Fold one more event in."""
-        event, ts = recorded.event, recorded.ts
+        event = recorded.event
         self.position = recorded.seq
+        # Most events are a frame's, and of those most are previews.
+        if isinstance(event, FrameEvent):
+            self._evolve(event, recorded)
+            return
         match event:
             case JobAccepted():
                 self._settle_claim(event, recorded.seq)
@@ -201,18 +204,19 @@ class State:
             case QueueResumed():
                 self.paused_by = None
             case JobReprioritised():
-                self._reprioritise(event, ts)
-            case DaemonStarted() | DaemonStopped() | JobDuplicate():
-                pass
-            case ModelLoaded() | ModelFailed():
+                self._reprioritise(event, recorded.ts)
+            case DaemonStarted() | DaemonStopped() | JobDuplicate() | ModelLoaded() | ModelFailed():
                 pass
             case _:
-                self._put(frames.evolve(self.frames[event.frame], event, ts))
-                if isinstance(event, _REASONS):
-                    self.reasons[event.frame] = recorded.seq
-                if isinstance(event, _FRAME_ENDS):
-                    self._put_row("jobs", event.job, jobs.evolve(self.jobs[event.job], event, ts))
-                self._time(event, recorded)
+                assert_never(event)
+
+    def _evolve(self, event: FrameEvent, recorded: Recorded) -> None:
+        self._put(frames.evolve(self.frames[event.frame], event, recorded.ts))
+        if isinstance(event, _REASONS):
+            self.reasons[event.frame] = recorded.seq
+        if isinstance(event, _FRAME_ENDS):
+            self._put_row("jobs", event.job, jobs.evolve(self.jobs[event.job], event, recorded.ts))
+        self._time(event, recorded)
 
     def _settle_claim(self, event: Event, seq: int) -> None:
         """The first job of a claim stands for it; a rejection only while there is none."""

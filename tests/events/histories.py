@@ -42,18 +42,33 @@ def batch(store: Store, some: list[Row]) -> None:
 
 
 def kill(store: Store, path: Path) -> None:
-    """Leave the files as they are now: closing would checkpoint, so what it does is undone."""
-    kept = {file: file.read_bytes() for file in files(path) if file.exists()}
+    """Leave the files as they are now: closing would seal and checkpoint, so what it does is undone."""
+    kept = on_disk(path)
     store.close()
-    for file in files(path):
-        file.unlink(missing_ok=True)
-    for file, content in kept.items():
-        file.write_bytes(content)
+    put_back(path, kept)
+
+
+def on_disk(path: Path) -> dict[Path, bytes]:
+    """Everything of the history on disk, as it is now."""
+    return {file: file.read_bytes() for file in _every(path)}
+
+
+def put_back(path: Path, kept: dict[Path, bytes]) -> None:
+    """Undo what happened to the files since."""
+    for file in _every(path):
+        file.unlink()
+    for file, was in kept.items():
+        file.write_bytes(was)
 
 
 def files(path: Path) -> list[Path]:
     """The database, its write-ahead log, and the journal."""
     return [path, path.with_name(f"{path.name}.wal"), opening.journal_of(path)]
+
+
+def _every(path: Path) -> list[Path]:
+    """Those that there are, and the segments."""
+    return [file for file in [*files(path), *opening.segments_of(path).iterdir()] if file.exists()]
 
 
 def flip(path: Path, at: int) -> None:

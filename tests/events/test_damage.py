@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.events import opening, segments
+from daemon.events import journal, opening, segments
 from daemon.events.codec import Row
 from daemon.events.opening import HistoryDamaged
 from daemon.events.store import Store
@@ -115,12 +115,21 @@ def test_any_flipped_bit_of_the_write_ahead_log_loses_nothing(
         check(copy, original[1])
 
 
-def test_a_lost_segment_is_only_missed_when_it_is_needed(history: tuple[Path, list[Row]]) -> None:
-    """The database has its rows; without the database they are named."""
+def test_a_lost_segment_is_made_again_from_the_database(history: tuple[Path, list[Row]]) -> None:
+    """By the next seal: so the database may be lost after it."""
     path, expected = history
     (segment,) = segments.found(opening.segments_of(path))
     segment.path.unlink()
+    Store(path).close()
+    path.unlink()
     check(path, expected)
+
+
+def test_a_segment_and_the_database_lost_are_named_by_rows(history: tuple[Path, list[Row]]) -> None:
+    """Neither has them, so nobody has."""
+    path, _ = history
+    (segment,) = segments.found(opening.segments_of(path))
+    segment.path.unlink()
     path.unlink()
     with pytest.raises(HistoryDamaged, match=f"events 1 to {SEALED} are in none of the files"):
         Store(path)
@@ -153,7 +162,7 @@ def test_an_edited_row_in_the_database_is_found_and_put_right(history: tuple[Pat
     store = Store(path)
     store.connection.execute("DROP TRIGGER events_never_changed ON events")
     store.connection.execute(f"UPDATE events SET cause = 1 WHERE seq = {SEALED + 5}")
-    store.close()
+    kill(store, path)
     check(path, expected)
     assert list(path.parent.glob("history.broken-*.duckdb"))
 
@@ -229,3 +238,30 @@ def test_a_place_that_duckdb_cannot_use_is_refused_before_anything_is_written(tm
     with pytest.raises(OSError, match="question mark"):
         Store(path)
     assert not list(path.parent.iterdir())
+
+
+def test_a_segment_lost_between_others_is_named_alone(tmp_path: Path) -> None:
+    """What the others hold is not called lost."""
+    path = tmp_path / "history.duckdb"
+    every = rows(30)
+    for at in (0, 10, 20):
+        store = Store(path)
+        batch(store, every[at : at + 10])
+        store.close()
+    segments.found(opening.segments_of(path))[1].path.unlink()
+    path.unlink()
+    with pytest.raises(HistoryDamaged, match="events 11 to 20 are in none of the files"):
+        Store(path)
+
+
+def test_a_closed_history_has_everything_sealed(tmp_path: Path) -> None:
+    """The next start has nothing to compare, and the segments alone are the whole history."""
+    path = tmp_path / "history.duckdb"
+    every = rows(20)
+    store = Store(path)
+    batch(store, every)
+    store.close()
+    kept = journal.read(opening.journal_of(path))
+    assert kept is not None
+    assert (kept.base.seq, kept.rows) == (20, [])
+    assert segments.sealed_to(segments.found(opening.segments_of(path))) == 20

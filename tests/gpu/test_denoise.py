@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from daemon import samplers as names
-from daemon.gpu import denoise, previews, samplers, sdxl, wire
+from daemon.gpu import denoise, samplers, sdxl, wire
+from daemon.gpu.formats import Pixels
 from tests.gpu.oracle import Oracle
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -40,7 +41,7 @@ def ask(**changes: object) -> wire.Begin:
     return msgspec.structs.replace(PLAIN, **changes)
 
 
-def ours(checkpoint: sdxl.Checkpoint, request: wire.Begin) -> previews.Pixels:
+def ours(checkpoint: sdxl.Checkpoint, request: wire.Begin) -> Pixels:
     """The picture by our loop."""
     state = denoise.begin(checkpoint, request)
     while state.step < state.steps:
@@ -48,7 +49,7 @@ def ours(checkpoint: sdxl.Checkpoint, request: wire.Begin) -> previews.Pixels:
     return denoise.finish(state)
 
 
-def theirs(checkpoint: sdxl.Checkpoint, request: wire.Begin) -> previews.Pixels:
+def theirs(checkpoint: sdxl.Checkpoint, request: wire.Begin) -> Pixels:
     """The picture by `StableDiffusionXLPipeline.__call__`."""
     pipe, config = checkpoint.pipe, checkpoint.pipe.scheduler.config
     pipe = type(pipe)(**pipe.components, add_watermarker=False)
@@ -63,7 +64,7 @@ def theirs(checkpoint: sdxl.Checkpoint, request: wire.Begin) -> previews.Pixels:
         guidance_scale=request.cfg_scale,
         generator=torch.Generator("cpu").manual_seed(request.seed),
     ).images
-    picture: previews.Pixels = np.asarray(images[0])
+    picture: Pixels = np.asarray(images[0])
     return picture
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from daemon import samplers as names
-from daemon.gpu import denoise, images, previews, samplers, sdxl, snapshots, wire
+from daemon.gpu import denoise, formats, images, samplers, sdxl, snapshots, wire
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -35,7 +35,7 @@ def ask(plain: wire.Begin, photo: Path, **changes: object) -> wire.Begin:
     return msgspec.structs.replace(plain, **wanted)
 
 
-def ours(checkpoint: sdxl.Checkpoint, request: wire.Begin) -> previews.Pixels:
+def ours(checkpoint: sdxl.Checkpoint, request: wire.Begin) -> formats.Pixels:
     """By our loop, stored and restored after the first step."""
     state = denoise.begin(checkpoint, request)
     assert state.steps == request.steps
@@ -48,14 +48,14 @@ def ours(checkpoint: sdxl.Checkpoint, request: wire.Begin) -> previews.Pixels:
     return denoise.finish(state)
 
 
-def theirs(checkpoint: sdxl.Checkpoint, request: wire.Begin) -> previews.Pixels:
+def theirs(checkpoint: sdxl.Checkpoint, request: wire.Begin) -> formats.Pixels:
     """By the stock pipeline, which makes ⌊n · strength⌋ of the n steps that it is told."""
     assert request.image is not None
     pipe = StableDiffusionXLImg2ImgPipeline(**checkpoint.pipe.components, add_watermarker=False)
     config = checkpoint.pipe.scheduler.config
     pipe.scheduler = samplers.fresh(request.sampler, request.scheduler, config, request.seed)
     pipe.set_progress_bar_config(disable=True)
-    picture: previews.Pixels = np.asarray(
+    picture: formats.Pixels = np.asarray(
         pipe(
             prompt=request.prompt,
             image=Image.open(request.image),

@@ -17,6 +17,7 @@ from daemon.history import alone
 from daemon.projections import tables
 from daemon.projections.state import State
 from daemon.settings import Home
+from tests.events.histories import on_disk, put_back
 from tests.serving import site
 from tests.stories import accepted, created, deleted, finished, previewed
 
@@ -37,7 +38,7 @@ EACH = 7
 
 
 def made(root: Path, pictures: Sequence[int] = range(1, 9), *, seals: int = 2) -> Home:
-    """A home whose daemon has ended: `seals` segments, and after them a tail of two pictures, or of all."""
+    """A home whose daemon was killed: `seals` segments, and after them a tail of two pictures, or of all."""
     home = Home(root)
     home.frames.mkdir(parents=True)
     Store(home.history).close()
@@ -46,16 +47,20 @@ def made(root: Path, pictures: Sequence[int] = range(1, 9), *, seals: int = 2) -
         some = sealed[at * len(sealed) // seals : (at + 1) * len(sealed) // seals]
         record(home, [event for number in some for event in picture(home, number)])
         seal(home)
-    record(home, [event for number in loose for event in picture(home, number)])
+    record(home, [event for number in loose for event in picture(home, number)], killed=True)
     return home
 
 
-def record(home: Home, events: Sequence[Event]) -> None:
-    """Have the events in the log and the tables, as a daemon would."""
+def record(home: Home, events: Sequence[Event], *, killed: bool = False) -> None:
+    """Have the events in the log and the tables, as a daemon would; a killed one does not seal them."""
 
     async def decide() -> None:
         async with alone.log_of(home) as log:
             await log.decide(lambda _: events)
+            await tables.flush(log)
+            kept = on_disk(home.history) if killed else None
+        if kept is not None:
+            put_back(home.history, kept)
 
     anyio.run(decide)
 

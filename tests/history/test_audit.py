@@ -17,7 +17,7 @@ from daemon.history.audit import audit
 from daemon.history.findings import Audit, Finding
 from daemon.projections import rebuilding
 from daemon.settings import Home
-from tests.events.histories import flip
+from tests.events.histories import flip, kill
 from tests.history.homes import EACH, made, picture, record, seal, served
 from tests.stories import accepted
 
@@ -34,16 +34,12 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 def leave_in_wal(home: Home) -> None:
     """Take the files as they are before the database is closed, which would take the write-ahead log in."""
-    files = [home.history, home.history.with_name("history.duckdb.wal"), opening.journal_of(home.history)]
     with duckdb.connect(home.history) as connection:
         connection.execute("CHECKPOINT")
     store = Store(home.history)
     more = made_rows(store)
     store.commit(more)
-    kept = {file: file.read_bytes() for file in files}
-    store.close()
-    for file, content in kept.items():
-        file.write_bytes(content)
+    kill(store, home.history)
 
 
 def made_rows(store: Store) -> list[Any]:

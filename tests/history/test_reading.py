@@ -42,9 +42,9 @@ def ask(home: Home, query: str) -> list[tuple[object, ...]]:
 
 def test_segments_and_tail_are_one_log(home: Home) -> None:
     """Each event once, and the tables are those of the same moment."""
+    assert len(segments.found(home.segments)) == 2
     assert ask(home, COUNT) == [(EVENTS, EVENTS, EVENTS)]
     assert ask(home, "SELECT status, count(*)::BIGINT FROM frames GROUP BY ALL") == [("done", 8)]
-    assert len(segments.found(home.segments)) == 2
 
 
 async def ask_in_thread(home: Home, query: str) -> list[tuple[object, ...]]:
