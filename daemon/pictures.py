@@ -10,21 +10,32 @@ from pathlib import Path
 
 from daemon.files import TEMPORARY
 
+ENDINGS = {"png": "png", "jpeg": "jpg", "webp": "webp"}
+"""Of preview files, by format. Finals are PNG."""
+_MEDIA = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"RIFF": "image/webp"}
 
-def preview_name(job: int, index: int | None, ts: datetime) -> str:
+
+def picture_type(data: bytes) -> str:
+    """What a browser is to take a preview for, by how it begins."""
+    return next(media for begin, media in _MEDIA.items() if data.startswith(begin))
+
+
+def preview_name(job: int, index: int | None, ts: datetime, format: str) -> str:
     """`task_17_20261124T070000123_preview.png`; `index` tells the pictures of one job apart."""
     stamp = f"{ts:%Y%m%dT%H%M%S}{ts.microsecond // 1000:03d}"
-    return "_".join(["task", str(job), stamp, *([] if index is None else [str(index)]), "preview.png"])
+    return "_".join(
+        ["task", str(job), stamp, *([] if index is None else [str(index)]), f"preview.{ENDINGS[format]}"]
+    )
 
 
 def final_name(preview: str) -> str:
-    """The finished picture's name: the preview's without `_preview`."""
-    return preview.removesuffix("_preview.png") + ".png"
+    """The finished picture's name: the preview's without `_preview`, always a PNG."""
+    return preview.rpartition("_preview.")[0] + ".png"
 
 
 def partial_name(preview: str) -> str:
     """The name of what a stopped frame had become."""
-    return preview.removesuffix("_preview.png") + "_partial.png"
+    return preview.rpartition("_preview.")[0] + "_partial.png"
 
 
 def delete(path: Path) -> None:

@@ -7,7 +7,7 @@ be is in `sheets`.
 
 import json
 from functools import partial
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -76,6 +76,33 @@ class Lora(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     weight: Annotated[float, Meta(ge=-10, le=10, description="How much of it; 0 is nothing.")] = 1.0
 
 
+Milliseconds = Annotated[str, Meta(pattern=r"^[0-9]{1,6} ?ms$(?!\n)", examples=["500 ms"])]
+
+
+class Preview(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a picture is shown while it is made."""
+
+    method: Annotated[
+        Literal["auto", "taesd", "latent2rgb", "none"],
+        Meta(description="taesd: sharp, by a tiny decoder; latent2rgb: small and quick; auto: what suits."),
+    ] = "auto"
+    every: Annotated[
+        Steps | Milliseconds,
+        Meta(description='After every so many steps, or, as "500 ms", after so much time at the soonest.'),
+    ] = 1
+    size: Annotated[
+        Annotated[int, Meta(ge=16, le=2048)] | None,
+        Meta(description="Pixels of the longer side, at most; null: 512 by taesd, an eighth by latent2rgb."),
+    ] = None
+    format: Literal["png", "jpeg", "webp"] = "png"
+    quality: Annotated[int, Meta(ge=1, le=100, description="Of jpeg and webp; png loses nothing.")] = 85
+
+
+def seconds_between(every: str) -> float:
+    """The seconds that a `preview.every` of milliseconds means."""
+    return int(every.removesuffix("ms")) / 1000
+
+
 class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A job as a person writes it: `{"prompt": "a red fox"}` and, if they like, more."""
 
@@ -104,6 +131,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ] = None
     project: Annotated[Project, Meta(description="A word of yours to find the pictures by.")] = "default"
     priority: Annotated[Priority, Meta(description="Higher goes first.")] = 0
+    preview: Annotated[Preview, Meta(description="How it is shown while it is made.")] = Preview()
 
 
 class Prompt(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,6 +155,7 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     image: str | None = None
     """Relative to the home."""
     strength: float | None = None
+    preview: Preview = Preview()
 
 
 class Defaults(msgspec.Struct, frozen=True, kw_only=True):

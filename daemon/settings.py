@@ -55,13 +55,14 @@ class Home(msgspec.Struct, frozen=True):
         """The picture that a prompt names: in `images`, or by its path within the home. None for one that is
         not there, is no plain file, or lies outside, also by way of a link.
         """
-        if "\0" in name:
-            return None
         root = self.root.resolve()
-        for place in (self.images / name, self.root / name):
-            real = place.resolve()
-            if real.is_relative_to(root) and real.is_file():
-                return real
+        try:
+            for place in (self.images / name, self.root / name):
+                real = place.resolve()
+                if real.is_relative_to(root) and real.is_file():
+                    return real
+        except (OSError, ValueError):
+            return None  # too long, or with characters that no name can have
         return None
 
     @property
@@ -72,6 +73,11 @@ class Home(msgspec.Struct, frozen=True):
     def lora(self, name: str) -> Path:
         """Where a LoRA lies, whose ending may be left out."""
         return self.loras / f"{name.removesuffix('.safetensors')}.safetensors"
+
+    @property
+    def vae_approx(self) -> Path:
+        """Tiny decoders for previews."""
+        return self.root / "models" / "vae_approx"
 
     def checkpoint(self, model: str) -> Path:
         """Where a model lies, but for a `.safetensors` that may be left out: a name in `checkpoints`, or a

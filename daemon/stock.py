@@ -1,6 +1,7 @@
 """The files in a home that a prompt may name: whether they are there, and what is there instead."""
 
 import difflib
+import re
 
 from daemon.agreement import Kind, Lack, Lacks
 from daemon.settings import Home
@@ -8,6 +9,7 @@ from daemon.settings import Home
 _ENDING = ".safetensors"
 _NAMED = 8
 """Names that a suggestion lists at most."""
+_NAME = re.compile(r"[A-Za-z0-9_. -]{1,220}")
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 
@@ -21,7 +23,7 @@ def lacking(home: Home) -> Lacks:
 
 
 def _lora(home: Home, name: str) -> Lack | None:
-    if "/" not in name and "\0" not in name and home.lora(name).is_file():
+    if _NAME.fullmatch(name) and home.lora(name).is_file():
         return None
     wanted = name.removesuffix(_ENDING)
     there = sorted(file.stem for file in home.loras.glob(f"*{_ENDING}"))

@@ -29,7 +29,7 @@ from daemon.events.log import Log
 from daemon.events.types import Event, JobAccepted, Recorded, Source
 from daemon.faults import Fault
 from daemon.guards import LINES, Guard, media_type
-from daemon.pictures import Recent
+from daemon.pictures import Recent, picture_type
 from daemon.projections import decisions, restoring
 from daemon.projections.frames import Frame
 from daemon.projections.laws import Refused
@@ -236,7 +236,7 @@ class Web:
         data = self._recent.get(_frame_of(request), _number(request, "step", 0))
         if data is None:
             return error(410, "this step's picture is gone")
-        return Response(data, media_type="image/png", headers={"cache-control": _FOREVER})
+        return Response(data, media_type=picture_type(data), headers={"cache-control": _FOREVER})
 
     async def _final(self, request: Request) -> Response:
         frame = await self._known_frame(_frame_of(request))

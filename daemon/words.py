@@ -9,6 +9,8 @@ _LISTED = 12
 def in_words(kind: shape.Type) -> str:
     """What a value of this type is, as the end of "must be …"."""
     match kind:
+        case shape.Metadata(type=shape.StrType(), extra_json_schema={"examples": [example, *_]}):
+            return f"text like `{example}`"
         case shape.Metadata(type=inner):
             return in_words(inner)
         case shape.UnionType(types=types):

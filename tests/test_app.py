@@ -1,6 +1,7 @@
 """The whole daemon, as a process: from a dropped file to the finished picture, through every kind of end."""
 
 import hashlib
+import io
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 from PIL import Image
 
@@ -155,6 +157,27 @@ def test_a_stopped_frame_can_leave_what_there_is(daemon: Daemon) -> None:
     tidy = daemon.wait_for_type("PreviewDeleted", after=cancelled["seq"])
     assert tidy["data"]["why"] == "cancelled"
     assert [file.name for file in daemon.home.frames.iterdir()] == [path.name]
+
+
+def test_a_prompt_says_how_its_pictures_are_shown(daemon: Daemon) -> None:
+    """The format reaches the file's name, its bytes and the browser; what is kept is a PNG."""
+    daemon.drop("slow.json", {**LONG, "count": 2, "preview": {"format": "jpeg", "every": 3, "size": 16}})
+    shown = daemon.wait_for_type("PreviewWritten")
+    assert shown["data"]["path"].endswith("_0_preview.jpg")
+    assert shown["data"]["step"] % 3 == 0
+    assert (shown["data"]["width"], shown["data"]["height"]) == (16, 16)
+    answer = httpx.get(f"{daemon.url}frames/1/preview?step={shown['data']['step']}")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/jpeg")
+    assert Image.open(io.BytesIO(answer.content)).format == "JPEG"
+
+    assert daemon.post("api/frames/1/cancel", {"keep_partial": True}).status_code == 200
+    cancelled = daemon.wait_for_type("FrameCancelled")
+    assert cancelled["data"]["path"].endswith("_0_partial.png")
+    second = daemon.wait_for_type("PreviewWritten", after=cancelled["seq"])
+    assert second["data"]["path"].endswith("_1_preview.jpg")
+    daemon.post("api/frames/2/cancel", {})
+    daemon.wait_for_type("PreviewDeleted", frame=2)
+    assert [file.suffix for file in daemon.home.frames.iterdir()] == [".png"]
 
 
 def test_ctrl_c_in_the_middle_of_a_frame_ends_cleanly_and_the_frame_waits(daemon: Daemon) -> None:

@@ -77,7 +77,7 @@ def inbox(home: Home) -> Iterator[Finding]:
 
 def stale(home: Home, running: Running) -> Iterator[Finding]:
     """Preview files that belong to no picture being made."""
-    found = {f"{home.frames.name}/{path.name}" for path in home.frames.glob("*_preview.png")}
+    found = {f"{home.frames.name}/{path.name}" for path in home.frames.glob("task_*_preview.*")}
     left = sorted(found - running.previews)
     if not left:
         yield good("previews", "no stale preview files")

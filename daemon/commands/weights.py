@@ -138,7 +138,7 @@ def _factors(path: Path) -> Finding:
 
 def decoder(home: Home) -> Path | None:
     """The tiny decoder's file, if there is one."""
-    folder = home.root / "models" / "vae_approx"
+    folder = home.vae_approx
     names = ("taesdxl_decoder.safetensors", "taesdxl_decoder.pth")
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
@@ -147,11 +147,10 @@ def taesd(home: Home, probed: dict[str, Any] | str) -> Iterator[Finding]:
     """Whether previews can be decoded by TAESD."""
     file = decoder(home)
     if file is None:
-        place = home.root / "models" / "vae_approx"
         yield note(
             "TAESD",
             "is not there; previews use latent2rgb, small and soft",
-            f"for sharp previews on a GPU put taesdxl_decoder.safetensors (or .pth) into {place}",
+            f"for sharp previews on a GPU put taesdxl_decoder.safetensors (or .pth) into {home.vae_approx}",
         )
     elif isinstance(probed, dict):
         fault = probed["taesd"]

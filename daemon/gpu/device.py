@@ -24,7 +24,7 @@ from daemon.projections.decisions import Interruption
 from daemon.projections.frames import BEING_MADE, Frame
 from daemon.projections.laws import Refused
 from daemon.projections.state import State
-from daemon.prompts import Prompt
+from daemon.prompts import Preview, Prompt
 from daemon.settings import Settings
 
 RESTART_AFTER = 1.0
@@ -115,7 +115,7 @@ class Device:
     async def _make(self, child: Child, ready: wire.Ready, frame: Frame) -> None:
         """One frame, from its beginning to no trace of a preview. Raises `ChildDied`."""
         prompt = asked(self._log.state, frame)
-        path = f"{self._home.frames.name}/{_preview_name(self._log.state, frame)}"
+        path = f"{self._home.frames.name}/{_preview_name(self._log.state, frame, prompt.preview.format)}"
         key = _key(ready, frame, prompt)
         kept = await to_thread.run_sync(stored.load, self._home.frames, frame.id, key)
         step = 0 if kept is None else kept.step
@@ -156,10 +156,10 @@ def asked(state: State, frame: Frame) -> Prompt:
 
 def _key(ready: wire.Ready, frame: Frame, prompt: Prompt) -> str:
     """What a stored state of the frame depends on: all that the picture does, but not how it is shown."""
-    picture = replace(prompt, priority=0)
+    picture = replace(prompt, priority=0, preview=Preview())
     return stored.key(frame.id, picture, ready.device, ready.versions)
 
 
-def _preview_name(state: State, frame: Frame) -> str:
+def _preview_name(state: State, frame: Frame, format: str) -> str:
     alone = state.jobs[frame.job].count == 1
-    return pictures.preview_name(frame.job, None if alone else frame.index, datetime.now(UTC))
+    return pictures.preview_name(frame.job, None if alone else frame.index, datetime.now(UTC), format)

@@ -106,6 +106,8 @@ class Making:
             ],
             image=None if self._prompt.image is None else str(self._image(self._prompt.image)),
             strength=1.0 if self._prompt.strength is None else self._prompt.strength,
+            preview=self._prompt.preview,
+            vae_approx=str(self._home.vae_approx),
             resume=None if self._keeping.resume is None else self._keeping.resume.data,
         )
 
@@ -127,6 +129,8 @@ class Making:
         match reply:
             case wire.Loading(what=what):
                 logger.info("%s: %s", self._ready.device, what)
+            case wire.Note(message=message):
+                logger.warning("frame %d: %s", self._frame.id, message)
             case wire.Loaded():
                 await self._append(self._loaded(reply))
             case wire.Preview():

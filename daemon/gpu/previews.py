@@ -1,8 +1,8 @@
-"""Denoised latents → small pictures → PNG, without holding up the sampler.
+"""Denoised latents → small pictures → files, without holding up the sampler.
 
-The sampling thread pays for `to_rgb` alone, one tiny matrix product. An `Encoder` turns the pixels into
-PNG in a thread of its own behind a slot with one place: when encoding or sending is slower than
-sampling, the newest picture waits, the older one gives way, and the next one sent says how many did.
+An `Encoder` turns the pixels into a file in a thread of its own behind a slot with one place: when
+encoding or sending is slower than sampling, the newest picture waits, the older one gives way, and the
+next one sent says how many did.
 """
 
 import threading
@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 import msgspec
 import torch
@@ -41,18 +41,29 @@ SDXL = Latent2rgb(
 """For SDXL's own VAE, as published in ComfyUI's `latent_formats.py`."""
 
 
-def to_rgb(denoised: torch.Tensor, latent2rgb: Latent2rgb) -> Pixels:
-    """The picture of one denoised latent (1 × 4 × h × w, model space) as uint8 h × w × 3.
+Paint = Callable[[torch.Tensor], torch.Tensor]
+"""A denoised latent (1 × 4 × h × w, model space) → its picture, uint8, height × width × 3, on its device."""
+
+
+def linear(latent2rgb: Latent2rgb, device: torch.device) -> Paint:
+    """Paints one pixel for one of the latent.
 
     Model-space latents go straight in: the factors were fitted to them, so they are never divided by the
-    VAE's `scaling_factor`. Rounded before uint8, because truncation darkens.
+    VAE's `scaling_factor`. The factors are on the device from the beginning: sending them at each step
+    would wait for it.
     """
-    latent = denoised[0].float()
-    factors = torch.tensor(latent2rgb.factors, dtype=torch.float32, device=latent.device)
-    bias = torch.tensor(latent2rgb.bias, dtype=torch.float32, device=latent.device)
-    rgb = torch.einsum("chw,cd->hwd", latent, factors) + bias
-    pixels = rgb.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
-    return pixels.cpu().numpy()
+    factors = torch.tensor(latent2rgb.factors, dtype=torch.float32, device=device)
+    bias = torch.tensor(latent2rgb.bias, dtype=torch.float32, device=device)
+
+    def paint(latent: torch.Tensor) -> torch.Tensor:
+        return to_bytes(torch.einsum("chw,cd->hwd", latent[0].float(), factors) + bias)
+
+    return paint
+
+
+def to_bytes(rgb: torch.Tensor) -> torch.Tensor:
+    """−1 … 1 → 0 … 255, rounded, because truncation darkens."""
+    return rgb.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).contiguous()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +75,11 @@ class Shot:
     step: int
     steps: int
     sigma: float
-    pixels: Pixels
+    method: Literal["taesd", "latent2rgb"]
+    picture: Callable[[], Pixels]
+    """Waits for the picture, if need be."""
+    format: Literal["png", "jpeg", "webp"] = "png"
+    quality: int = 85
     ended: float
     """When the step ended, by `time.perf_counter`."""
     skipped: int = 0
@@ -78,8 +93,9 @@ class Shot:
 
     def encode(self) -> wire.Preview:
         """The message that shows it."""
-        data = formats.png(self.pixels)
-        height, width, _ = self.pixels.shape
+        pixels = self.picture()
+        data = formats.encode(pixels, self.format, self.quality)
+        height, width, _ = pixels.shape
         return wire.Preview(
             frame=self.frame,
             attempt=self.attempt,
@@ -88,7 +104,7 @@ class Shot:
             sigma=self.sigma,
             width=width,
             height=height,
-            method="latent2rgb",
+            method=self.method,
             skipped=self.skipped,
             ms=(time.perf_counter() - self.ended) * 1000,
             data=data,

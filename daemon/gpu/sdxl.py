@@ -17,7 +17,7 @@ import torch
 from diffusers import StableDiffusionXLPipeline
 from safetensors import SafetensorError, safe_open
 
-from daemon.gpu import previews, single_file
+from daemon.gpu import previews, single_file, taesd
 
 FACTORS = "latent2rgb.json"
 """Beside the weights of a checkpoint whose VAE is not SDXL's own: `{"factors": 4 × 3, "bias": 3}`."""
@@ -60,6 +60,9 @@ class Shelf:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
+        self.decoders = taesd.Decoders(device)
+        self.stream: Any = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+        """Where previews are made, beside sampling."""
         self._held: dict[Path, Checkpoint] = {}
         """The one last used last."""
 

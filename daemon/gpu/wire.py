@@ -13,6 +13,8 @@ from typing import Literal, TypeVar
 
 import msgspec
 
+from daemon.prompts import Preview as Wish
+
 MAX_MESSAGE = 256 * 2**20
 """Bytes. The largest message is a final PNG; a longer length means that the stream is garbled."""
 
@@ -47,6 +49,9 @@ class Begin(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """A picture to begin with, an absolute path."""
     strength: float = 1.0
     """How much of the noise it gets: the steps are the last ones of as many as go from all to none."""
+    preview: Wish = Wish()
+    vae_approx: str = ""
+    """Folder of tiny decoders for previews."""
     resume: bytes | None = None
     """The data of a `Stored` of the same request, to go on from there."""
 
@@ -78,6 +83,12 @@ class Loading(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """A long part of loading has begun."""
 
     what: str
+
+
+class Note(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Something of a frame cannot be had as it was asked for, and is done another way."""
+
+    message: str
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -112,7 +123,7 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     ms: float
     """From the step's end to the picture being encoded, in milliseconds."""
     data: bytes
-    """PNG."""
+    """In the format that was asked for."""
 
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -164,7 +175,9 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 Command = Begin | Cancel
-Reply = Ready | NoDevice | Loading | Loaded | LoadFailed | Preview | Stored | Final | Cancelled | Failed
+Reply = (
+    Ready | NoDevice | Loading | Note | Loaded | LoadFailed | Preview | Stored | Final | Cancelled | Failed
+)
 Message = TypeVar("Message")
 
 _encoder = msgspec.msgpack.Encoder()

@@ -11,14 +11,21 @@ import torch
 from PIL import Image
 
 from daemon.gpu import denoise, previews, sdxl, wire
+from daemon.gpu.formats import Pixels
 
 
 def shot(step: int, frame: int = 1) -> previews.Shot:
     """A grey picture of 4 × 3 pixels."""
     pixels = np.full((3, 4, 3), step, np.uint8)
     return previews.Shot(
-        frame=frame, attempt=1, step=step, steps=9, sigma=1.0, pixels=pixels, ended=time.perf_counter()
-    )
+        frame=frame, attempt=1, step=step, steps=9, sigma=1.0, method="latent2rgb",
+        picture=lambda: pixels, ended=time.perf_counter(),
+    )  # fmt: skip
+
+
+def to_rgb(latent: torch.Tensor, latent2rgb: previews.Latent2rgb) -> Pixels:
+    """A latent's picture."""
+    return previews.linear(latent2rgb, latent.device)(latent).numpy()
 
 
 class Gate:
@@ -42,7 +49,7 @@ def test_each_channel_has_its_colour() -> None:
         latent = torch.zeros(1, 4, 2, 3)
         latent[0, channel] = 1
         expected = [round((f + b + 1) * 127.5) for f, b in zip(row, previews.SDXL.bias, strict=True)]
-        pixels = previews.to_rgb(latent, previews.SDXL)
+        pixels = to_rgb(latent, previews.SDXL)
         assert (pixels.shape, pixels.dtype.name) == ((2, 3, 3), "uint8")
         assert pixels[1, 2].tolist() == expected
 
@@ -52,13 +59,13 @@ def test_rounded_not_truncated_and_clamped() -> None:
     plain = previews.Latent2rgb(factors=((1, 1, 1), (0, 0, 0), (0, 0, 0), (0, 0, 0)), bias=(0, 0, 0))
     latent = torch.zeros(1, 4, 1, 3)
     latent[0, 0, 0] = torch.tensor([0.1 / 127.5, 5.0, -5.0])
-    assert previews.to_rgb(latent, plain)[0, :, 0].tolist() == [128, 255, 0]
+    assert to_rgb(latent, plain)[0, :, 0].tolist() == [128, 255, 0]
 
 
 def test_half_precision_latents_are_shown() -> None:
     """A float16 latent, as a GPU gives it, makes the same picture within a shade."""
     latent = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
-    exact, half = (previews.to_rgb(x, previews.SDXL).astype(int) for x in (latent, latent.half()))
+    exact, half = (to_rgb(x, previews.SDXL).astype(int) for x in (latent, latent.half()))
     assert abs(exact - half).max() <= 1
 
 
@@ -66,7 +73,7 @@ def test_the_last_preview_resembles_the_picture(checkpoint: sdxl.Checkpoint, pla
     """The demo model's own factors show at latent size what its VAE paints."""
     state = denoise.begin(checkpoint, msgspec.structs.replace(plain, steps=8))
     seen = [denoise.step(state) for _ in range(state.steps)]
-    preview = previews.to_rgb(seen[-1].latent, checkpoint.latent2rgb)
+    preview = to_rgb(seen[-1].latent, checkpoint.latent2rgb)
     picture = Image.fromarray(denoise.finish(state)).resize((8, 8), Image.Resampling.BOX)
     alike = np.corrcoef(preview.ravel(), np.asarray(picture).ravel())[0, 1]
     assert alike > 0.3
@@ -82,7 +89,7 @@ def test_what_is_sent_is_a_png_of_the_pixels() -> None:
     assert isinstance(preview, wire.Preview)
     assert (preview.step, preview.steps, preview.width, preview.height, preview.skipped) == (5, 9, 4, 3, 0)
     assert preview.ms > 0
-    assert np.array_equal(np.asarray(Image.open(io.BytesIO(preview.data))), shot(5).pixels)
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(preview.data))), shot(5).picture())
 
 
 def test_the_newest_wins_and_says_how_many_gave_way() -> None:
