@@ -110,6 +110,7 @@ def test_an_image_is_found_within_the_home_only(stocked: Home, tmp_path: Path) -
         "images",
         "a\0b",
         "~",
+        "a" * 400,
     ):
         (fault,) = faults(stocked, {"prompt": "a", "image": name})
         assert (fault.path, fault.message[:17]) == ("$.image", "there is no image")
