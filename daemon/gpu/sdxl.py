@@ -222,8 +222,6 @@ def _check(checkpoint: Checkpoint) -> None:
             raise BadModel(f"The checkpoint {path} has no {name}.")
     if pipe.unet.config.in_channels != 4 or pipe.unet.config.addition_embed_type != "text_time":
         raise BadModel(f"The UNet of {path} is not that of a plain SDXL checkpoint.")
-    if pipe.unet.config.time_cond_proj_dim is not None:
-        raise BadModel(f"The UNet of {path} is guidance-distilled, which cannot be sampled yet.")
 
 
 def _first_line(error: Exception) -> str:
