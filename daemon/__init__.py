@@ -69,8 +69,8 @@ queue, the tables, the page) is a fold of that log.
                 recovery (frames whose maker is gone);
                 probe (what torch sees, for the doctor);
                 in the child only: child · orders · work · sdxl · single_file · denoise · conditioning ·
-                images · precision · loras · samplers · snapshots · view (what of a frame is shown, when) ·
-                previews · taesd · formats (pixels → PNG, JPEG, WebP) · demo
+                images · hires · precision · loras · samplers · snapshots · view (what of a frame is shown,
+                when) · previews · taesd · formats (pixels → PNG, JPEG, WebP) · demo
 
 Start with `events/types`, then `app`.
 """

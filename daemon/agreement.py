@@ -15,6 +15,10 @@ from daemon.samplers import Choice, choose
 
 LONGEST = 500
 """Steps of a whole schedule, as `steps` allows without an image: SDXL knows 1000 noise levels."""
+LARGEST = 4096
+"""Pixels of a side, after a second pass too."""
+USUAL_SCALE, USUAL_SECOND = 1.5, 0.4
+"""Of a second pass, where the prompt does not say."""
 _SHOWN = 40
 
 
@@ -43,6 +47,7 @@ def disagreements(job: Any, path: str = "$", lacks: Lacks = nothing_lacks) -> It
         yield from _tagged(job, path, lacks)
         yield from _without_lora(job, path, lacks)
         yield from _beginning(job, path, lacks)
+        yield from _gone_over(job, path)
 
 
 def _unpaired(job: dict[str, Any], path: str) -> Iterator[Misfit]:
@@ -102,16 +107,39 @@ def _beginning(job: dict[str, Any], path: str, lacks: Lacks) -> Iterator[Misfit]
         return
     if (lack := lacks("image", image)) is not None:
         yield Misfit(path=f"{path}.image", message=lack.message, suggestion=lack.suggestion)
+    yield from _no_beginner(sampler, path)
+    yield from _schedule_too_long(job.get("steps"), strength, path)
+
+
+def _gone_over(job: dict[str, Any], path: str) -> Iterator[Misfit]:
+    """A second pass, which begins with the picture of the first."""
+    hires = job.get("hires")
+    if not isinstance(hires, dict):
+        return
+    scale = hires.get("scale", USUAL_SCALE)
+    sides = [side for key in ("width", "height") if isinstance(side := job.get(key), int | float)]
+    if isinstance(scale, int | float) and any(side * scale > LARGEST for side in sides):
+        message = (
+            f"the second pass would be {max(sides) * scale:g} pixels wide or high, {LARGEST} is the most"
+        )
+        hint = f"Take a scale of at most {LARGEST / max(sides):.2f}."
+        yield Misfit(path=f"{path}.hires", message=message, suggestion=hint)
+    if not isinstance(job.get("image"), str):
+        yield from _no_beginner(job.get("sampler"), path)
+    steps = job.get("steps") if hires.get("steps") is None else hires["steps"]
+    where = f"{path}.hires" if hires.get("steps") is not None else path
+    yield from _schedule_too_long(steps, hires.get("strength", USUAL_SECOND), where)
+
+
+def _no_beginner(sampler: Any, path: str) -> Iterator[Misfit]:
     choice = choose(sampler, None) if isinstance(sampler, str) else None
     if isinstance(choice, Choice) and choice.sampler == "lms":
-        message = "`lms` cannot begin with an image: in diffusers it needs all steps from the noisiest on"
+        message = "`lms` cannot begin with a picture: in diffusers it needs all steps from the noisiest on"
         yield Misfit(path=f"{path}.sampler", message=message, suggestion="The nearest is `dpmpp_2m`.")
-    yield from _schedule_too_long(job, path)
 
 
-def _schedule_too_long(job: dict[str, Any], path: str) -> Iterator[Misfit]:
+def _schedule_too_long(steps: Any, strength: Any, path: str) -> Iterator[Misfit]:
     """The steps are the last ones of a schedule that is as much longer as `strength` is less than 1."""
-    steps, strength = job.get("steps"), job.get("strength")
     if not (isinstance(steps, int | float) and isinstance(strength, int | float)):
         return
     if steps > LONGEST * strength > 0:

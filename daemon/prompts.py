@@ -14,7 +14,7 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from daemon import tags
-from daemon.agreement import Lacks, disagreements, nothing_lacks
+from daemon.agreement import USUAL_SCALE, USUAL_SECOND, Lacks, disagreements, nothing_lacks
 from daemon.faults import Fault, diagnose, text_of
 from daemon.samplers import Choice, choose
 from daemon.settings import DEMO
@@ -57,6 +57,7 @@ OTHER_NAMES = {
     "init_image": "image",
     "ckpt_name": "model",
     "guidance": "cfg_scale",
+    "hires_fix": "hires",
     "guidance_scale": "cfg_scale",
     "n_iter": "count",
     "negative": "negative_prompt",
@@ -74,6 +75,29 @@ class Lora(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     name: Annotated[Model, Meta(description="A file in models/loras; .safetensors may be left out.")]
     weight: Annotated[float, Meta(ge=-10, le=10, description="How much of it; 0 is nothing.")] = 1.0
+
+
+class SecondPass(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The finished picture is enlarged and gone over once more."""
+
+    scale: Annotated[float, Meta(ge=1.05, le=4, description="Times the width and the height.")] = USUAL_SCALE
+    steps: Annotated[Steps | None, Meta(description="Of the second pass; null: as many as of the first.")] = (
+        None
+    )
+    strength: Annotated[Strength, Meta(description="How far to go from the enlarged picture.")] = USUAL_SECOND
+
+
+class Hires(msgspec.Struct, frozen=True, kw_only=True):
+    """A second pass with nothing left open."""
+
+    scale: float
+    steps: int
+    strength: float
+
+
+def enlarged(pixels: int, scale: float) -> int:
+    """A side of the picture after the second pass: the next lower multiple of 8."""
+    return int(pixels * scale) // 8 * 8
 
 
 Milliseconds = Annotated[str, Meta(pattern=r"^[0-9]{1,6} ?ms$(?!\n)", examples=["500 ms"])]
@@ -129,6 +153,9 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     strength: Annotated[
         Strength | None, Meta(description="How far from the image to go: 1 is all the way; null: 0.6.")
     ] = None
+    hires: Annotated[SecondPass | None, Meta(description="A second pass at a larger size; null: none.")] = (
+        None
+    )
     project: Annotated[Project, Meta(description="A word of yours to find the pictures by.")] = "default"
     priority: Annotated[Priority, Meta(description="Higher goes first.")] = 0
     preview: Annotated[Preview, Meta(description="How it is shown while it is made.")] = Preview()
@@ -155,7 +182,13 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     image: str | None = None
     """Relative to the home."""
     strength: float | None = None
+    hires: Hires | None = None
     preview: Preview = Preview()
+
+
+def steps_in_all(prompt: Prompt) -> int:
+    """Of both passes."""
+    return prompt.steps + (0 if prompt.hires is None else prompt.hires.steps)
 
 
 class Defaults(msgspec.Struct, frozen=True, kw_only=True):
@@ -228,7 +261,11 @@ def complete(asked: Asked, model: str, lacks: Lacks = nothing_lacks) -> Prompt:
     if asked.image is not None and asked.strength is None:
         given["strength"] = USUAL_STRENGTH
     fields = msgspec.structs.asdict
-    return Prompt(**{**fields(defaults), "seed": None, **given, **fields(choice), "model": name})
+    known = {**fields(defaults), "seed": None, **given, **fields(choice), "model": name}
+    if asked.hires is not None:
+        twice = fields(asked.hires)
+        known["hires"] = Hires(**{**twice, "steps": asked.hires.steps or known["steps"]})
+    return Prompt(**known)
 
 
 def _without_tags(asked: Asked) -> Asked:

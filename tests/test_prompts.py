@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.faults import Fault
-from daemon.prompts import DEMO_DEFAULTS, SDXL_DEFAULTS, Prompt, parse
+from daemon.prompts import DEMO_DEFAULTS, SDXL_DEFAULTS, Prompt, parse, steps_in_all
 from daemon.settings import DEMO
 
 GOOD = b'{"prompt": "a caf\xc3\xa9", "steps": 4, "seed": 7}'
@@ -46,6 +46,10 @@ CATALOGUE = [
     ('{"prompt": "a", "image": "i.png", "strength": 2}', "$.strength", 1, 47, "`strength` must be"),
     ('{"prompt": "a", "image": "i.png", "sampler": "LMS"}', "$.sampler", 1, 46, "`lms` cannot begin"),
     ('{"prompt": "a", "image": "i.png", "strength": 0.1, "steps": 99}', "$.steps", 1, 61, "99 steps at a"),
+    ('{"prompt": "a", "hires": {"scale": 9}}', "$.hires.scale", 1, 36, "`scale` must be"),
+    ('{"prompt": "a", "hires": {}, "width": 4096}', "$.hires", 1, 26, "the second pass would be 6144 pixels"),
+    ('{"prompt": "a", "hires": {}, "sampler": "lms"}', "$.sampler", 1, 41, "`lms` cannot begin"),
+    ('{"prompt": "a", "hires": {"steps": 300}}', "$.hires.steps", 1, 36, "300 steps at a strength of 0.4"),
     ('{"prompt": "a (fox:1000)"}', "$.prompt", 1, 12, "the weight of 'fox' comes to 1000"),
     (
         '{"prompt": "a", "negative_prompt": "' + "(" * 99 + "b" + ")" * 99 + '"}',
@@ -130,3 +134,13 @@ def test_an_image_has_a_strength() -> None:
         answer = parse(text.encode(), DEMO)
         assert isinstance(answer, Prompt)
         assert answer.strength == strength
+
+
+def test_a_second_pass_has_the_steps_of_the_first() -> None:
+    """Unless it says how many."""
+    for text, steps in (("{}", 24), ('{"steps": 9, "scale": 2}', 9)):
+        answer = parse(f'{{"prompt": "a", "hires": {text}}}'.encode(), DEMO)
+        assert isinstance(answer, Prompt)
+        assert answer.hires is not None
+        assert (answer.hires.steps, answer.hires.strength) == (steps, 0.4)
+        assert steps_in_all(answer) == 24 + steps

@@ -53,6 +53,12 @@ class Denoise:
     """Calls of the UNet at the schedule's beginning that an image to begin with saves."""
     image_sha256: str | None = None
     """Of that image's file."""
+    before: int = 0
+    """Steps of an earlier pass, which led to the picture that this one began with."""
+    after: int = 0
+    """Steps of a later pass, for which `hires` makes another state of this one."""
+    spent: tuple[float, ...] = ()
+    """The earlier pass's `sigmas`."""
     step: int = 0
     """Steps made, as a person counts them: samplers of second order call the UNet twice but in the last."""
 
@@ -60,7 +66,7 @@ class Denoise:
     def steps(self) -> int:
         """Steps to make in all."""
         order: int = self.scheduler.order
-        return -(-(len(self.times) - self.skipped) // order)
+        return self.before - (-(len(self.times) - self.skipped) // order) + self.after
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,7 @@ def begin(checkpoint: Checkpoint, request: wire.Begin) -> Denoise:
             cfg_scale=request.cfg_scale,
             guided=guided,
             embeds=embeds,
-            added={"text_embeds": pooled, "time_ids": _time_ids(checkpoint, request, embeds)},
+            added={"text_embeds": pooled, "time_ids": time_ids(embeds, request.width, request.height)},
             latent=latent,
             times=scheduler.timesteps.to(checkpoint.device),
             sigmas=samplers.levels(scheduler),
@@ -103,6 +109,7 @@ def begin(checkpoint: Checkpoint, request: wire.Begin) -> Denoise:
             if distilled is None
             else _guidance(checkpoint, request.cfg_scale, distilled, latent),
             skipped=skipped,
+            after=0 if request.hires is None else request.hires.steps,
             image_sha256=digest,
         )
 
@@ -137,7 +144,7 @@ def _origin(
 
 def step(state: Denoise) -> Denoised:
     """Advance by one step, in place."""
-    first = state.skipped + state.step * state.scheduler.order
+    first = state.skipped + (state.step - state.before) * state.scheduler.order
     with torch.inference_mode():
         denoised = _advance(state, first)
         for call in range(first + 1, min(first + state.scheduler.order, len(state.times))):
@@ -240,10 +247,10 @@ def _tiles(vae: Any, tiled: bool) -> Iterator[None]:
         vae.disable_tiling()
 
 
-def _time_ids(checkpoint: Checkpoint, request: wire.Begin, embeds: torch.Tensor) -> torch.Tensor:
+def time_ids(embeds: torch.Tensor, width: int, height: int) -> torch.Tensor:
     """Original size, crop corner and target size (SDXL, arXiv 2307.01952, section 2.2), n × 6."""
-    size = (request.height, request.width)
-    ids = torch.tensor([[*size, 0, 0, *size]], dtype=embeds.dtype, device=checkpoint.device)
+    size = (height, width)
+    ids = torch.tensor([[*size, 0, 0, *size]], dtype=embeds.dtype, device=embeds.device)
     return ids.repeat(len(embeds), 1)
 
 

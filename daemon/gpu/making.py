@@ -105,6 +105,7 @@ class Making:
                 for lora in self._prompt.loras
             ],
             image=None if self._prompt.image is None else str(self._image(self._prompt.image)),
+            hires=self._prompt.hires,
             strength=1.0 if self._prompt.strength is None else self._prompt.strength,
             preview=self._prompt.preview,
             vae_approx=str(self._home.vae_approx),

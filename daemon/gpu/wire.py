@@ -13,6 +13,7 @@ from typing import Literal, TypeVar
 
 import msgspec
 
+from daemon.prompts import Hires
 from daemon.prompts import Preview as Wish
 
 MAX_MESSAGE = 256 * 2**20
@@ -49,6 +50,8 @@ class Begin(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """A picture to begin with, an absolute path."""
     strength: float = 1.0
     """How much of the noise it gets: the steps are the last ones of as many as go from all to none."""
+    hires: Hires | None = None
+    """A second pass, its steps beside `steps`."""
     preview: Wish = Wish()
     vae_approx: str = ""
     """Folder of tiny decoders for previews."""

@@ -9,6 +9,7 @@ import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -16,7 +17,20 @@ import diffusers
 import torch
 import transformers
 
-from daemon.gpu import demo, denoise, formats, images, loras, previews, samplers, sdxl, snapshots, view, wire
+from daemon.gpu import (
+    demo,
+    denoise,
+    formats,
+    hires,
+    images,
+    loras,
+    previews,
+    samplers,
+    sdxl,
+    snapshots,
+    view,
+    wire,
+)
 from daemon.gpu.orders import Order, Orders
 
 Send = Callable[[wire.Reply], None]
@@ -112,9 +126,11 @@ def _make(
     shown = view.opened(begin, checkpoint, shelf.decoders, shelf.stream, send)
     state = spare.again(lambda: denoise.begin(checkpoint, begin))
     if begin.resume is not None:
-        snapshots.restore(state, begin.resume)
+        state = _put_back(state, begin, begin.resume)
     kept_at = time.monotonic()
     while not order.stopped() and state.step < state.steps:
+        if hires.due(state):
+            state = spare.again(partial(hires.second, state, begin))
         seen = _step(state, spare)
         if shown is not None and (shot := shown.shoot(state, seen)) is not None:
             encoder.offer(shot)
@@ -130,6 +146,14 @@ def _make(
         pixels = denoise.finish(state, tiled=True)
     encoder.drain()
     return _final(begin, state, pixels, sums)
+
+
+def _put_back(state: denoise.Denoise, begin: wire.Begin, data: bytes) -> denoise.Denoise:
+    """The state where it was stored, in whichever pass."""
+    if snapshots.earlier_steps(data):
+        state = hires.blank(state, begin)
+    snapshots.restore(state, data)
+    return state
 
 
 class Spare:
@@ -211,7 +235,7 @@ def _final(begin: wire.Begin, state: denoise.Denoise, pixels: formats.Pixels, su
         pixels_sha256=digest.result().hexdigest(),
         scheduler=type(state.scheduler).__name__,
         scheduler_config=samplers.options(state.scheduler),
-        sigmas=state.sigmas[state.skipped :],
+        sigmas=[*state.spent, *state.sigmas[state.skipped :]],
         dtype=str(state.checkpoint.dtype).removeprefix("torch."),
         loras_sha256=sums,
         image_sha256=state.image_sha256,
