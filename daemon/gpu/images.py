@@ -73,9 +73,9 @@ def whole_schedule(steps: int, strength: float) -> int:
     """Of how many steps the last `steps` are, so that they begin where `strength` says: the least number n
     with ⌊n · strength⌋ = steps, which is what the stock pipeline makes of n.
     """
-    whole = steps
+    whole = max(steps, int(steps / strength) - 1)
     while int(whole * strength) < steps:
-        whole += max(1, int((steps - int(whole * strength)) / strength) - 1)
+        whole += 1
     return whole
 
 

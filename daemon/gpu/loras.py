@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.utils import delete_adapter_layers, set_adapter_layers, set_weights_and_activate_adapters
+from diffusers.utils import peft_utils
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
@@ -22,6 +22,10 @@ KEPT = 8
 
 _UP = (".lora_up.weight", ".lora_B.weight", "lora.up.weight", ".lora_linear_layer.up.weight")
 """What the keys of second matrices end in: kohya's, peft's, and diffusers' old ones."""
+
+
+layers: Any = peft_utils
+"""diffusers' own switches for peft's layers in any module (Any: they are untyped)."""
 
 
 class BadLora(Exception):
@@ -43,10 +47,10 @@ def apply(checkpoint: Checkpoint, wanted: list[wire.Lora]) -> list[str]:
 def _switch(checkpoint: Checkpoint, active: dict[str, float]) -> None:
     """Have each part's layers work with these alone; a part that has none of them, by its own weights."""
     for part in _parts(checkpoint):
-        here = [name for name in active if name in _adapters(part)]
+        here = sorted(name for name in active if name in _adapters(part))  # sums depend on their order
         if here:
-            set_weights_and_activate_adapters(part, here, [active[name] for name in here])
-        set_adapter_layers(part, enabled=bool(here))
+            layers.set_weights_and_activate_adapters(part, here, [active[name] for name in here])
+        layers.set_adapter_layers(part, enabled=bool(here))
 
 
 def _held(checkpoint: Checkpoint, path: Path) -> str:
@@ -98,9 +102,9 @@ def _check_placed(checkpoint: Checkpoint, tensors: dict[str, torch.Tensor], name
     """
     there = sum(bool(tensor.any()) for key, tensor in tensors.items() if key.endswith(_UP))
     modules = [module for part in _parts(checkpoint) for module in part.modules()]
-    layers = [module.lora_B[name] for module in modules if name in getattr(module, "lora_B", {})]
-    placed = sum(bool(layer.weight.any()) for layer in layers)
-    if placed < there or not layers:
+    made = [module.lora_B[name] for module in modules if name in getattr(module, "lora_B", {})]
+    placed = sum(bool(layer.weight.any()) for layer in made)
+    if placed < there or not made:
         raise ValueError(f"{placed} of its {there} layers have a place in the checkpoint")
 
 
@@ -114,7 +118,7 @@ def _forget_old(checkpoint: Checkpoint, keep: int) -> None:
 def _forget(checkpoint: Checkpoint, name: str) -> None:
     """Take a LoRA out of every part that has it, also one that was loaded in half."""
     for part in _parts(checkpoint):
-        delete_adapter_layers(part, name)
+        layers.delete_adapter_layers(part, name)
 
 
 def _parts(checkpoint: Checkpoint) -> list[Any]:

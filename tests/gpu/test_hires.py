@@ -1,18 +1,22 @@
 """The second pass, against the two stock pipelines one after the other."""
 
 from pathlib import Path
+from typing import Any
 
+import diffusers
 import msgspec
 import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionXLImg2ImgPipeline, StableDiffusionXLPipeline
 from PIL import Image
 
 from daemon.gpu import denoise, formats, hires, images, samplers, sdxl, snapshots, wire
 from daemon.prompts import Hires
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+
+library: Any = diffusers
+"""The same module: its constructors are untyped."""
 
 SAMPLERS = ("euler", "euler_ancestral", "dpmpp_2m", "dpmpp_sde", "heun", "uni_pc", "ddim")
 
@@ -45,7 +49,7 @@ def theirs(checkpoint: sdxl.Checkpoint, request: wire.Begin) -> formats.Pixels:
     """The stock pipelines, with one generator for both and the picture enlarged between them."""
     generator = torch.Generator("cpu").manual_seed(request.seed)
     picture = None
-    for kind in (StableDiffusionXLPipeline, StableDiffusionXLImg2ImgPipeline):
+    for kind in (library.StableDiffusionXLPipeline, library.StableDiffusionXLImg2ImgPipeline):
         pipe = kind(**checkpoint.pipe.components, add_watermarker=False)
         config = checkpoint.pipe.scheduler.config
         pipe.scheduler = samplers.fresh(request.sampler, request.scheduler, config, request.seed)

@@ -1,12 +1,13 @@
 """Pictures that begin with a picture, against `StableDiffusionXLImg2ImgPipeline`."""
 
 from pathlib import Path
+from typing import Any
 
+import diffusers
 import msgspec
 import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionXLImg2ImgPipeline
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -15,6 +16,9 @@ from daemon import samplers as names
 from daemon.gpu import denoise, formats, images, samplers, sdxl, snapshots, wire
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+
+library: Any = diffusers
+"""The same module: its constructors are untyped."""
 
 BEGINNING = [name for name in names.SAMPLERS if name != "lms"]
 """`lms` is refused: its history of steps begins at the noisiest in diffusers."""
@@ -51,7 +55,7 @@ def ours(checkpoint: sdxl.Checkpoint, request: wire.Begin) -> formats.Pixels:
 def theirs(checkpoint: sdxl.Checkpoint, request: wire.Begin) -> formats.Pixels:
     """By the stock pipeline, which makes ⌊n · strength⌋ of the n steps that it is told."""
     assert request.image is not None
-    pipe = StableDiffusionXLImg2ImgPipeline(**checkpoint.pipe.components, add_watermarker=False)
+    pipe = library.StableDiffusionXLImg2ImgPipeline(**checkpoint.pipe.components, add_watermarker=False)
     config = checkpoint.pipe.scheduler.config
     pipe.scheduler = samplers.fresh(request.sampler, request.scheduler, config, request.seed)
     pipe.set_progress_bar_config(disable=True)
