@@ -23,7 +23,6 @@ KEPT = 8
 _UP = (".lora_up.weight", ".lora_B.weight", "lora.up.weight", ".lora_linear_layer.up.weight")
 """What the keys of second matrices end in: kohya's, peft's, and diffusers' old ones."""
 
-
 layers: Any = peft_utils
 """diffusers' own switches for peft's layers in any module (Any: they are untyped)."""
 
@@ -91,9 +90,10 @@ def _check_keys(path: Path) -> None:
     """Raise ValueError for a safetensors file of another kind."""
     with safe_open(path, "pt") as file:
         keys = list(file.keys())
+    if any(".hada_" in key or ".lokr_" in key for key in keys):
+        raise ValueError("it is a LoHa or LoKr of LyCORIS, which diffusers cannot read")
     if not any("lora" in key.lower() for key in keys):
-        kind = "of LyCORIS, which cannot be read" if any(".hada_" in k or ".lokr_" in k for k in keys) else ""
-        raise ValueError(f"it is {kind}" if kind else "it is no LoRA: no key of it is one")
+        raise ValueError("it is no LoRA: none of its keys is one's")
 
 
 def _check_placed(checkpoint: Checkpoint, tensors: dict[str, torch.Tensor], name: str) -> None:

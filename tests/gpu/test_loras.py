@@ -199,7 +199,7 @@ FOREIGN: dict[str, tuple[Callable[[Path, Tensors], object], str]] = {
     ),
     "LyCORIS": (
         lambda path, trained: save_file({"lora_unet_mid.hada_w1_a": torch.ones(2)}, path),
-        "cannot be used",
+        "LoHa or LoKr",
     ),
 }
 
