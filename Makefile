@@ -16,9 +16,6 @@ install: $(VENV)/.installed  ## the commands, in .venv/bin
 test: $(VENV)/.installed-for-tests lint  ## lint, types, import contracts and all tests
 	$(BIN)/pytest
 
-torture: $(VENV)/.installed-for-tests  ## the long forms of the crash tests, some minutes
-	$(BIN)/pytest -m torture
-
 lint: $(VENV)/.installed-for-tests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -26,7 +23,8 @@ lint: $(VENV)/.installed-for-tests
 	$(BIN)/mypy --config-file tools/mypy.ini tools tests/tools
 	$(BIN)/lint-imports
 
-torture: $(VENV)/.installed-for-tests  ## 500 kill -9s while 10,500 files are dropped; some minutes
+torture: $(VENV)/.installed-for-tests  ## the long forms of the crash tests, many minutes
+	$(BIN)/pytest -m torture
 	$(BIN)/python -m tests.torture
 
 fuzz: $(VENV)/.installed-for-tests  ## a million mutated prompt files; some minutes

@@ -6,9 +6,9 @@ queue, the tables, the page) is a fold of that log.
 
   entry         where the command begins
   __main__      the command line: reads settings once
-  commands/     terms: options and exit codes · submit, handing_in, waiting: a prompt on its way ·
-                status, overview: how things stand · queue: cancel, pause, resume, prioritise ·
-                doctor, with findings, house, machine, weights: what is wrong, and what to do
+  commands/     terms: exit codes · mistakes: what was mistyped · submit, handing_in, waiting: a
+                prompt on its way · status, overview: how things stand · queue: cancel, pause, resume,
+                prioritise · doctor, with findings, house, machine, weights: what is wrong, and what to do
   app           composition root: makes every part, starts every task; nesting is shutdown order
   settings      what a person may choose, and the folders of a home
   prompts       one job as a person writes it; `parse` answers a Prompt or its faults        PURE

@@ -3,9 +3,11 @@
 What is heavy is imported inside functions: only `up` and `demo` need the daemon's parts.
 """
 
+import json
 import logging
 import os
 import sys
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -24,12 +26,14 @@ from daemon.commands import (
     submit,
     verify,
 )
-from daemon.commands.options import DEFAULT_HOME, HomeOption, home_at, one_line
+from daemon.commands.mistakes import OneLine
+from daemon.commands.options import DEFAULT_HOME, EitherWay, HomeOption, NoHome, home_at, one_line
 from daemon.commands.terms import EXIT_CODES
 from daemon.settings import DEMO, VERSION, Settings
 
 cli = typer.Typer(
     name="safelight",
+    cls=OneLine,
     help="Watch your SDXL pictures develop.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -45,6 +49,9 @@ StoreOption = Annotated[
     ),
 ]
 IdleOption = Annotated[bool, typer.Option("--until-idle", help="End when there is nothing left to do.")]
+LinesOption = Annotated[
+    bool, typer.Option("--json", help="Say each thing as one line of JSON, for programs.")
+]
 
 
 def _version(wanted: bool) -> None:
@@ -62,7 +69,11 @@ def _options(
     """Watch your SDXL pictures develop."""
 
 
-@cli.command()
+RUN, QUEUE, HISTORY, PROMPTS = "Run", "Pictures and their queue", "History", "Prompt files"
+UP_CODES = "Exit codes: 0 it was ended, or had nothing left to do; 1 it could not run; 2 mistyped."
+
+
+@cli.command(rich_help_panel=RUN, epilog=UP_CODES)
 def up(
     home: HomeOption = DEFAULT_HOME,
     host: HostOption = "127.0.0.1",
@@ -73,8 +84,9 @@ def up(
     device: DeviceOption = "auto",
     store_every: StoreOption = 5.0,
     until_idle: IdleOption = False,
+    as_json: LinesOption = False,
 ) -> None:
-    """Run the daemon."""
+    """Run the daemon, until Ctrl-C."""
     _run(
         Settings(
             home=home_at(home),
@@ -84,57 +96,63 @@ def up(
             device=device,
             store_every=store_every,
             until_idle=until_idle,
-        )
+        ),
+        as_json,
     )
 
 
-@cli.command()
+@cli.command(rich_help_panel=RUN, epilog=UP_CODES)
 def demo(
     home: HomeOption = DEFAULT_HOME,
     host: HostOption = "127.0.0.1",
     port: PortOption = 8642,
     device: DeviceOption = "auto",
     until_idle: IdleOption = False,
+    as_json: LinesOption = False,
 ) -> None:
     """Run the daemon on the built-in model with a few sample prompts."""
     settings = Settings(home=home_at(home), host=host, port=port, device=device, until_idle=until_idle)
     from daemon import samples
 
-    samples.drop(settings.home)
-    _run(settings)
+    with one_line():
+        samples.drop(settings.home)
+    _run(settings, as_json)
 
 
-@cli.command(name="schema")
-def print_schema() -> None:
+cli.command(rich_help_panel=RUN, epilog=doctor.EXIT_CODES)(doctor.doctor)
+for _command in (submit.submit, status.status, queue.cancel, queue.pause, queue.resume, queue.prioritise):
+    cli.command(rich_help_panel=QUEUE, epilog=EXIT_CODES)(_command)
+
+
+@cli.command(name="schema", rich_help_panel=PROMPTS)
+def print_schema(home: NoHome = DEFAULT_HOME, as_json: EitherWay = False) -> None:
     """Print the JSON Schema of prompt files."""
     from daemon import schema
 
     typer.echo(schema.text(), nl=False)
 
 
-for _command in (submit.submit, status.status, queue.cancel, queue.pause, queue.resume, queue.prioritise):
-    cli.command(epilog=EXIT_CODES)(_command)
-cli.command(epilog=doctor.EXIT_CODES)(doctor.doctor)
-
-
-def _run(settings: Settings) -> None:
+def _run(settings: Settings, as_json: bool) -> None:
     import anyio
 
     from daemon import app
 
-    _start_logging()
+    _start_logging(as_json)
     with one_line():
         anyio.run(app.run, settings, logging.getLogger("safelight").info)
 
 
-def _start_logging() -> None:
-    """Colours and clock for a person at a terminal; plain whole lines for a file or a pipe."""
+def _start_logging(as_json: bool) -> None:
+    """Colours and clock for a person at a terminal; plain whole lines for a file or a pipe, or JSON."""
     from rich.console import Console
     from rich.logging import RichHandler
 
     console = Console(highlight=False)
-    pretty = RichHandler(console=console, show_path=False, show_level=False, omit_repeated_times=False)
-    handler = pretty if console.is_terminal else logging.StreamHandler(sys.stdout)
+    handler: logging.Handler = logging.StreamHandler(sys.stdout)
+    if as_json:
+        handler.setFormatter(_Json())
+    elif console.is_terminal:
+        handler = RichHandler(console=console, show_path=False, show_level=False, omit_repeated_times=False)
     logging.basicConfig(
         level=os.environ.get("SAFELIGHT_LOG", "INFO"), format="%(message)s", handlers=[handler]
     )
@@ -142,14 +160,24 @@ def _start_logging() -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
-cli.command()(samplers.samplers)
-cli.command(help=sql.HELP)(sql.sql)
-cli.command(help=log.HELP)(log.log)
-cli.command(help=export.HELP)(export.export)
-cli.command(help=replay.HELP)(replay.replay)
-cli.command(help=verify.HELP)(verify.verify)
-cli.command(help=rebuild.HELP)(rebuild.rebuild)
-cli.command(help=prune.HELP)(prune.prune)
+class _Json(logging.Formatter):
+    """One object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """When, how bad, and what."""
+        when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        told = {"ts": when, "level": record.levelname.lower(), "says": record.getMessage()}
+        return json.dumps(told, ensure_ascii=False)
+
+
+cli.command(rich_help_panel=PROMPTS)(samplers.samplers)
+cli.command(rich_help_panel=HISTORY, help=sql.HELP)(sql.sql)
+cli.command(rich_help_panel=HISTORY, help=log.HELP)(log.log)
+cli.command(rich_help_panel=HISTORY, help=export.HELP)(export.export)
+cli.command(rich_help_panel=HISTORY, help=replay.HELP)(replay.replay)
+cli.command(rich_help_panel=HISTORY, help=verify.HELP)(verify.verify)
+cli.command(rich_help_panel=HISTORY, help=rebuild.HELP)(rebuild.rebuild)
+cli.command(rich_help_panel=HISTORY, help=prune.HELP)(prune.prune)
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ costs one `lstat` a scan, and so that "quiet for two seconds" is what we saw our
 or a server is believed.
 """
 
+import logging
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +31,10 @@ _SLOWER = 16
 """It is looked at again after this part of the time for which it has been quiet."""
 _KEPT_BYTES = 32 * 2**20
 """Of files whose jobs are kept in memory between look and claim; those of others are read anew."""
+
+_OUR_FAULT = "cannot be judged: a fault of Safelight itself, told in its log"
+
+logger = logging.getLogger(__name__)
 
 Mark = tuple[int, int, int]
 """Inode, size and time of the last write in nanoseconds: a file changed if its mark did."""
@@ -102,6 +107,8 @@ class Arrival(msgspec.Struct, kw_only=True):
     why: str | None = None
     """Why it waits; None when it is ready."""
     trouble: bool = False
+    puzzling: bool = False
+    """Judging it met a bug of ours."""
 
     @property
     def form(self) -> Form:
@@ -170,8 +177,8 @@ class Arrivals:
                 arrival.forget()
                 arrival.why, arrival.trouble = f"cannot be read: {error.strerror}", True
                 return
-        arrival.trouble = False
-        arrival.why = _waits_for(arrival, now)
+        arrival.trouble = arrival.puzzling
+        arrival.why = _OUR_FAULT if arrival.puzzling else _waits_for(arrival, now)
 
     def _read(self, arrival: Arrival) -> None:
         with opened(f"{self._folder}/{arrival.name}") as descriptor:
@@ -179,10 +186,22 @@ class Arrivals:
             arrival.data = read_at_most(descriptor, arrival.form.limit, arrival.mark)
             if mark_of(os.fstat(descriptor)) != arrival.mark:
                 arrival.written_to = True
-        verdict = arrival.verdict = arrival.form.read(arrival.data, self._model, self._lacks)
+        verdict = arrival.verdict = self._judged(arrival, arrival.data)
         arrival.jobs = len(verdict.prompts) if isinstance(verdict, Sheet) else 0
         arrival.priority = verdict.priority if isinstance(verdict, Sheet) else 0
-        arrival.unread = False
+        arrival.unread, arrival.puzzling = False, verdict is None
+
+    def _judged(self, arrival: Arrival, data: bytes) -> Verdict | None:
+        """What it comes to. A bug of ours must not let one file end us at every start, and so stop all
+        others: it waits, for a Safelight that can read it.
+        """
+        try:
+            return arrival.form.read(data, self._model, self._lacks)
+        except Exception:
+            logger.exception(
+                "%s met a fault of Safelight itself and waits; please report this", shown(arrival.name)
+            )
+            return None
 
 
 def _order(arrival: Arrival) -> tuple[bool, int, int, bytes]:

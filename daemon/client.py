@@ -91,10 +91,15 @@ class Client:
 def connected(home: Home) -> Iterator[Client]:
     """The running daemon of a home. Raises `NotRunning` if there is none."""
     where = address.read(home)
+    what_to_do = f"start one with: safelight up --home {home.root}"
     if where is None:
-        raise NotRunning(f"no daemon runs on {home.root}; start one with: safelight up --home {home.root}")
+        raise NotRunning(f"no daemon runs on {home.root}; {what_to_do}")
     with Client(where) as client:
-        if client.get("/api/health").get("epoch") != where.epoch:
+        try:
+            health = client.get("/api/health")
+        except NotRunning as error:
+            raise NotRunning(f"{error}; if it is gone, {what_to_do}") from error
+        if health.get("epoch") != where.epoch:
             raise NotRunning(f"the daemon of {home.root} is gone, and another program has its port")
         yield client
 

@@ -99,9 +99,7 @@ def claim_all(arrivals: Iterable[Arrival], home: Home, model: str) -> tuple[list
     drops, refused, ways = [], [], Ways.of(home)
     for arrival in arrivals:
         try:
-            drop = _claimed(arrival, ways, model, stock.lacking(home))
-        except FileNotFoundError:  # someone took it away again
-            arrival.forget()
+            drop = _claimed_if_there(arrival, home, ways, model)
         except OSError as error:
             refused.append(Waiting(shown(arrival.name), f"cannot be taken: {error.strerror}", trouble=True))
         else:
@@ -127,6 +125,16 @@ def finish_all(drops: Iterable[Drop], home: Home) -> tuple[list[Drop], str | Non
             unfiled.append(drop)
             reason = f"cannot be moved on: {error.strerror}"
     return unfiled, reason
+
+
+def _claimed_if_there(arrival: Arrival, home: Home, ways: Ways, model: str) -> Drop | None:
+    """As `_claimed`; None too if someone took the file away again, or else the folder of claims."""
+    try:
+        return _claimed(arrival, ways, model, stock.lacking(home))
+    except FileNotFoundError:
+        if not Path(ways.claimed).is_dir():  # the inbox was emptied to the last, or made anew by someone
+            prepare(home)
+        return None
 
 
 def _claimed(arrival: Arrival, ways: Ways, model: str, lacks: Lacks) -> Drop | None:

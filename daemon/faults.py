@@ -163,7 +163,7 @@ def _start(text: str) -> int:
 def _syntax_fault(text: str, error: json.JSONDecodeError, example: str) -> Fault:
     # Python's reader names the comma before a closing bracket; a person looks for it there too.
     hint = example if not text.strip(" \r\n\t\0") else _syntax_hint(text, error)
-    message = error.msg[:1].lower() + error.msg[1:]
+    message = (error.msg[:1].lower() + error.msg[1:]).removesuffix(" at")
     return fault(text, "$", error.pos, f"not JSON: {message}", hint)
 
 
@@ -175,7 +175,7 @@ def _syntax_hint(text: str, error: json.JSONDecodeError) -> str | None:
     if error.msg == "Extra data" and rest[:1] == "{":
         return 'Several jobs? Put them into {"jobs": […]}, or one on each line of a .jsonl file.'
     if error.msg.startswith("Invalid control character"):
-        return r"Inside quotes write \n for a new line and \t for a tab."
+        return r"Close the quotes in the same line; inside them, \n is a new line and \t a tab."
     if error.msg.startswith("Expecting property name") and rest[:1].isidentifier():
         return 'Keys stand in double quotes: {"prompt": "a red fox"}.'
     return next((hint for start, hint in _HINTS.items() if rest.startswith(start)), None)

@@ -152,6 +152,8 @@ class Inbox:
 
     async def _take(self, drops: Sequence[Drop]) -> None:
         """Record every drop's fate (one commit serves them all), then file them away."""
+        if not drops:
+            return  # most scans find nothing, and the log's writer has better to do
         outcomes = await self._log.decide_each((decision(drop), needs(drop)) for drop in drops)
         recorded = []
         for drop, outcome in zip(drops, outcomes, strict=True):
@@ -203,7 +205,7 @@ def decision(drop: Drop) -> Callable[[State], Sequence[Event]]:
     if not isinstance(drop.verdict, Sheet):
         return partial(decisions.reject, faults=drop.verdict, source=drop.source)
     prompts = drop.verdict.prompts
-    seeds = [secrets.randbelow(2**32) for _ in prompts]
+    seeds = [secrets.randbits(32) for _ in prompts]
     return partial(decisions.accept, prompts=prompts, source=drop.source, drawn_seeds=seeds)
 
 

@@ -6,6 +6,7 @@ what diffusers cannot do is refused here, before it is queued, with the nearest 
 """
 
 import difflib
+from collections.abc import Iterable
 
 import msgspec
 
@@ -109,7 +110,7 @@ _NOT_HERE = {
 }
 """Names that people know from elsewhere: why not, and the nearest."""
 
-_SCHEDULER_ALIASES = {"uniform": "normal", "ddim": "ddim_uniform", "automatic": ""}
+_SCHEDULER_ALIASES = {"uniform": "normal", "ddim": "ddim_uniform", "automatic": None}
 """A1111's words; `automatic` leaves the choice open."""
 
 
@@ -135,7 +136,7 @@ def choose(sampler: str | None, scheduler: str | None) -> Choice | Refusal:
     if name not in SAMPLERS:
         return _unknown("sampler", sampler or "", name, SAMPLERS)
     asked = None if scheduler is None else _scheduler(scheduler)
-    if asked and asked not in SCHEDULERS:
+    if asked is not None and asked not in SCHEDULERS:
         return _unknown("scheduler", scheduler or "", asked, SCHEDULERS)
     if implied and asked and implied != asked:
         message = f"`sampler` {sampler!r} says {implied} and `scheduler` says {asked}"
@@ -165,7 +166,7 @@ def _split(text: str) -> tuple[str, str]:
     return words.replace(" ", "_"), ""
 
 
-def _scheduler(text: str) -> str:
+def _scheduler(text: str) -> str | None:
     name = "_".join(text.lower().split())
     return _SCHEDULER_ALIASES.get(name, name)
 
@@ -193,3 +194,32 @@ _NAMES = {
     "sa solver": "sa_solver",
 }
 _ENDINGS = {name.replace("_", " "): name for name in SCHEDULERS} | {"uniform": "normal", "automatic": ""}
+
+
+def patterns() -> dict[str, str]:
+    """For each of the two keys a regular expression of every spelling that `choose` understands, by ECMA-262
+    as by Python; whether the two go together it cannot say.
+    """
+    labels, endings = _either(_NAMES, r"\s+"), _either(_ENDINGS, r"\s+")
+    names, schedulers = (
+        _either(SAMPLERS, r"(?:_|\s+)"),
+        _either({**SCHEDULERS, **_SCHEDULER_ALIASES}, r"(?:_|\s+)"),
+    )
+    return {
+        "sampler": rf"^\s*(?:{labels}(?:\s+{endings})?|{names})\s*$",
+        "scheduler": rf"^\s*{schedulers}\s*$",
+    }
+
+
+def _either(words: Iterable[str], gap: str) -> str:
+    """One of these words in letters of either case, with `gap` where they have a space, or an underscore if
+    it may be one.
+    """
+    spelt = ("".join(_letter(letter, gap) for letter in word) for word in words)
+    return f"(?:{'|'.join(sorted(set(spelt)))})"
+
+
+def _letter(letter: str, gap: str) -> str:
+    if letter == " " or (letter == "_" and "_" in gap):
+        return gap
+    return f"[{letter}{letter.upper()}]" if letter.isalpha() else f"\\{letter}" if letter == "+" else letter

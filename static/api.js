@@ -7,6 +7,7 @@
  *
  * @typedef {{ path: string, line: number, column: number, message: string, suggestion: string | null }} Fault
  * @typedef {{ job: number, frames: number[] }} Accepted
+ * @typedef {{ waiting: { name: string, why: string }[], more: number, ignored: number }} Arrivals
  */
 
 /** Milliseconds. An answer comes once the event is in the log, which takes a few; a minute's silence helps nobody. */
@@ -79,5 +80,18 @@ function parsed(text) {
     return JSON.parse(text);
   } catch {
     return text ? { error: text } : null;
+  }
+}
+
+/**
+ * What lies in the inbox and is not taken yet.
+ * @returns {Promise<Arrivals | null>} null: no answer
+ */
+export async function waitingFiles() {
+  try {
+    const response = await fetch("/api/inbox?limit=20", { signal: AbortSignal.timeout(PATIENCE) });
+    return response.ok ? await response.json() : null;
+  } catch {
+    return null; // as for every request: a lost connection or PATIENCE
   }
 }

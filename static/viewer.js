@@ -5,6 +5,7 @@
  * Messages are folded as they come and painted once a display frame, whatever their number.
  */
 import { requestStop } from "./api.js";
+import { showArrivals } from "./arrivals.js";
 import { makeCard } from "./card.js";
 import { fold, fromSnapshot } from "./fold.js";
 import { runForm } from "./form.js";
@@ -59,6 +60,7 @@ function hideSilence() {
   wall.refetch();
 }
 
+showArrivals(byId("wall"));
 runForm(/** @type {HTMLFormElement} */ (byId("new-prompt")));
 follow("/api/events", {
   snapshot: (snapshot, epoch) => become(fromSnapshot(snapshot, epoch)),

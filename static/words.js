@@ -82,3 +82,16 @@ export const pauseText = (pausedBy) => (pausedBy === null ? "" : `Paused by ${pa
 
 /** @param {Date} moment */
 export const clock = (moment) => moment.toTimeString().slice(0, 8);
+
+/**
+ * @param {{ name: string, why: string }} file
+ * @returns {string}
+ */
+export const waitingText = ({ name, why }) => `${name} waits in the inbox – ${why}`;
+
+/**
+ * @param {number} count
+ * @returns {string}
+ */
+export const ignoredText = (count) =>
+  `${count} ${count === 1 ? "entry" : "entries"} of the inbox ${count === 1 ? "is" : "are"} ignored (not a prompt file's name)`;

@@ -33,11 +33,23 @@ def demo_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def home(tmp_path: Path, demo_checkpoint: Path) -> Home:
     """A fresh home that has the demo model already."""
-    home = Home(tmp_path / "home")
+    return furnished(tmp_path / "home", demo_checkpoint)
+
+
+def furnished(root: Path, demo_checkpoint: Path) -> Home:
+    """A home with the demo model and an inbox."""
+    home = Home(root)
     home.checkpoints.mkdir(parents=True)
     home.inbox.mkdir()
     (home.checkpoints / "demo").symlink_to(demo_checkpoint)
     return home
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, demo_checkpoint: Path) -> Iterator[Daemon]:
+    """One daemon for the module: its stories look at jobs of their own, and leave it alive."""
+    with Daemon(furnished(tmp_path_factory.mktemp("shared") / "home", demo_checkpoint)) as running:
+        yield running
 
 
 @pytest.fixture

@@ -22,13 +22,16 @@ SEEDS = [
     '\ufeff{"prompt": "лиса 狐 🦊 \\ud83e\\udd8a", "negative_prompt": "", "priority": -3}'.encode(),
     b'{"$schema": "../prompt.schema.json", "key": "k", "model": "demo", "project": "p", "prompt": "a"}',
     b'{\r\n  "defaults": {"steps": 30.0, "prompt": "a"},\r\n  "jobs": [{"seed": null}, {"prompt": "b"}]\r\n}',
+    b'{"prompt": "a", "sampler": "dpmpp_2m", "scheduler": "karras", "count": 2}',
+    b'{"defaults": {"sampler": "DPM++ 2M Karras"}, "jobs": [{"prompt": "a", "scheduler": "beta"}]}',
     b'{"prompt": "a", "seed": 1}\n\n{"prompt": "b"}\n{"prompt": "c", "height": 1e2}\n',
 ]
 SPICES = [
     b"{", b"}", b"[", b"]", b",", b":", b'"', b"\\", b"\0", b"\xff", b"\xef\xbb\xbf", b"\r", b"\n", b"\t",
     b" ", b"\\ud800", b"\\u0000", b"\\x", b"NaN", b"-Infinity", b"1e400", b"9" * 400, b"9" * 5000, b"-0",
     b"0x1", b"01", b"1.", b"true", b"null", b"None", b"//", b"/*", b"'", b'"prompt"', b'"jobs"', b'"key"',
-    b'"defaults"', b'"steps": 4,', b'"prompt": "x",', b"[" * 300, b"[" * 5000, b'{"a":' * 300,
+    b'"defaults"', b'"steps": 4,', b'"prompt": "x",', b'"sampler": "eulr",', b'"scheduler": "x",',
+    b"[" * 300, b"[" * 5000, b'{"a":' * 300,
     b'{"a":' * 5000, b"\xe2\x80\xa8", b"\xed\xa0\x80",
 ]  # fmt: skip
 

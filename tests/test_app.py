@@ -15,6 +15,7 @@ from PIL import Image
 
 from daemon.pictures import final_name
 from daemon.settings import Home
+from tests.conftest import furnished
 from tests.daemons import Daemon, Message, query
 
 RED_CIRCLE = {"prompt": "a red circle on a blue background", "steps": 8, "seed": 7}
@@ -45,46 +46,52 @@ def story(home: Home, frame: int) -> list[str]:
     return [kind for (kind,) in query(home, f"SELECT type FROM events WHERE frame = {frame} ORDER BY seq")]
 
 
-def test_a_dropped_prompt_becomes_a_picture_and_the_log_tells_each_step(home: Home) -> None:
+BROKEN = {
+    "not-json.json": '{"prompt": "a cat",\n "steps": 4,,}',
+    "unknown.json": '{"prompt": "a cat",\n "stepz": 4}',
+    "negative.json": '{"prompt": "a cat", "steps": -1}',
+}
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory, demo_checkpoint: Path) -> Home:
+    """A home whose daemon ran until nothing was left to do: good files, in their order, and broken ones."""
+    home = furnished(tmp_path_factory.mktemp("ran") / "home", demo_checkpoint)
+    for number, content in enumerate((RED_CIRCLE, QUICK, QUICK, {**QUICK, "seed": 2})):
+        drop(home, f"{number}.json", {**content, "priority": -number})
+    for name, text in BROKEN.items():
+        drop(home, name, text)
+    up_until_idle(home)
+    return home
+
+
+def test_a_dropped_prompt_becomes_a_picture_and_the_log_tells_each_step(ran: Home) -> None:
     """The seed's flow, in its order."""
-    drop(home, "circle.json", RED_CIRCLE)
-    up_until_idle(home)
-
-    previews = query(home, "SELECT data->>'step', data->>'skipped' FROM events WHERE type = 'PreviewWritten'")
-    assert len(previews) + sum(int(skipped) for _, skipped in previews) == 8
+    of_it = "SELECT data->>'skipped' FROM events WHERE type = 'PreviewWritten' AND frame = 1"
+    previews = query(ran, of_it)
+    assert len(previews) + sum(int(skipped) for (skipped,) in previews) == 8
     steps = ["PreviewWritten"] * len(previews)
-    assert story(home, 1) == ["FrameCreated", *steps, "FinalWritten", "PreviewDeleted"]
-    ((final,),) = query(home, "SELECT path FROM frames")
-    assert [path.name for path in home.frames.iterdir()] == [Path(final).name]
-    assert (home.done / "circle.json").exists()
-    assert query(home, "SELECT status, step, steps, job_id FROM frames") == [("done", 8, 8, 1)]
+    assert story(ran, 1) == ["FrameCreated", *steps, "FinalWritten", "PreviewDeleted"]
+    finals = query(ran, "SELECT path FROM frames ORDER BY id")
+    assert {path.name for path in ran.frames.iterdir()} == {Path(final).name for (final,) in finals}
+    assert query(ran, "SELECT status, step, steps, job_id FROM frames WHERE id = 1") == [("done", 8, 8, 1)]
 
 
-def test_the_same_seed_gives_the_same_pixels_and_another_seed_others(home: Home) -> None:
+def test_the_same_seed_gives_the_same_pixels_and_another_seed_others(ran: Home) -> None:
     """A seed is a promise."""
-    drop(home, "a.json", QUICK)
-    drop(home, "b.json", QUICK)
-    drop(home, "c.json", {**QUICK, "seed": 2})
-    up_until_idle(home)
-
-    first, again, other = pixels(home)
+    _, first, again, other = pixels(ran)
     assert first == again
     assert other != first
-    finals = "SELECT data->>'pixels_sha256' FROM events WHERE type = 'FinalWritten' ORDER BY seq"
-    assert query(home, finals) == [(first,), (again,), (other,)]
+    finals = "SELECT data->>'pixels_sha256' FROM events WHERE type = 'FinalWritten' ORDER BY frame"
+    assert query(ran, finals)[1:] == [(first,), (again,), (other,)]
 
 
-def test_a_broken_file_is_rejected_with_its_fault_and_harms_no_other(home: Home) -> None:
+def test_a_broken_file_is_rejected_with_its_fault_and_harms_no_other(ran: Home) -> None:
     """Each bad file gets its answer beside it."""
-    drop(home, "not-json.json", '{"prompt": "a cat",\n "steps": 4,,}')
-    drop(home, "unknown.json", '{"prompt": "a cat",\n "stepz": 4}')
-    drop(home, "negative.json", '{"prompt": "a cat", "steps": -1}')
-    drop(home, "good.json", QUICK)
-    up_until_idle(home)
 
     def fault(name: str) -> dict[str, object]:
-        (only,) = json.loads((home.rejected / f"{name}.error.json").read_text())["faults"]
-        assert (home.rejected / name).exists()
+        (only,) = json.loads((ran.rejected / f"{name}.error.json").read_text())["faults"]
+        assert (ran.rejected / name).exists()
         return dict(only)
 
     assert fault("not-json.json")["line"] == 2
@@ -92,8 +99,8 @@ def test_a_broken_file_is_rejected_with_its_fault_and_harms_no_other(home: Home)
     assert (unknown["path"], unknown["line"], unknown["column"]) == ("$.stepz", 2, 2)
     assert unknown["suggestion"] == "Did you mean `steps`?"
     assert fault("negative.json")["path"] == "$.steps"
-    assert [path.name for path in home.done.iterdir()] == ["good.json"]
-    assert len(pixels(home)) == 1
+    assert sorted(path.name for path in ran.done.iterdir()) == [f"{number}.json" for number in range(4)]
+    assert len(pixels(ran)) == 4
 
 
 def test_kill_9_in_the_middle_of_a_frame_loses_nothing(daemon: Daemon) -> None:
@@ -130,6 +137,8 @@ def test_a_frame_goes_on_from_its_stored_state_after_kill_9(home: Home, victim: 
             running.start()
         else:
             os.kill(_child(running), 9)
+        interrupted = running.wait_for_type("FrameInterrupted", after=seen["seq"])
+        assert interrupted["data"]["why"] == f"{victim}_died"
         resumed = running.wait_for_type("FrameResumed", after=seen["seq"])
         first = running.wait_for_type("PreviewWritten", after=resumed["seq"])
         assert 0 < resumed["data"]["step"] < first["data"]["step"]
@@ -144,19 +153,29 @@ def test_a_frame_goes_on_from_its_stored_state_after_kill_9(home: Home, victim: 
     assert not [path.name for path in home.frames.iterdir() if path.suffix != ".png"]
 
 
-def test_a_stopped_frame_can_leave_what_there_is(daemon: Daemon) -> None:
-    """With `keep_partial` the denoised latent of the last step is decoded and its file named in the log."""
-    daemon.drop("slow.json", LONG)
-    daemon.wait_for_type("PreviewWritten", step=2)
-    assert daemon.post("api/frames/1/cancel", {"step": 2, "keep_partial": True}).status_code == 200
+def dropped(daemon: Daemon, name: str, content: object) -> tuple[int, int]:
+    """The job and the first frame that a file became."""
+    daemon.drop(name, content)
+    accepted = daemon.wait_for(
+        lambda message: message["type"] == "JobAccepted" and message["data"]["source"]["name"] == name
+    )
+    return accepted["data"]["job"], accepted["data"]["first_frame"]
 
-    cancelled = daemon.wait_for_type("FrameCancelled")
-    path = daemon.home.root / cancelled["data"]["path"]
+
+def test_a_stopped_frame_can_leave_what_there_is(shared: Daemon) -> None:
+    """With `keep_partial` the denoised latent of the last step is decoded and its file named in the log."""
+    job, frame = dropped(shared, "partial.json", LONG)
+    shared.wait_for_type("PreviewWritten", frame=frame, step=2)
+    wish = {"step": 2, "keep_partial": True}
+    assert shared.post(f"api/frames/{frame}/cancel", wish).status_code == 200
+
+    cancelled = shared.wait_for_type("FrameCancelled", frame=frame)
+    path = shared.home.root / cancelled["data"]["path"]
     assert path.name.endswith("_partial.png")
     assert Image.open(path).size == (256, 256)
-    tidy = daemon.wait_for_type("PreviewDeleted", after=cancelled["seq"])
+    tidy = shared.wait_for_type("PreviewDeleted", after=cancelled["seq"], frame=frame)
     assert tidy["data"]["why"] == "cancelled"
-    assert [file.name for file in daemon.home.frames.iterdir()] == [path.name]
+    assert list(shared.home.frames.glob(f"task_{job}_*")) == [path]
 
 
 def test_a_prompt_says_how_its_pictures_are_shown(daemon: Daemon) -> None:
@@ -201,23 +220,23 @@ def test_a_signal_right_after_the_start_is_no_crash(daemon: Daemon) -> None:
     assert not [line for line in daemon.said if "Traceback" in line]
 
 
-def test_a_stopped_frame_is_not_decoded_and_the_next_one_begins(daemon: Daemon) -> None:
+def test_a_stopped_frame_is_not_decoded_and_the_next_one_begins(shared: Daemon) -> None:
     """Stop means stop, and only that frame."""
-    daemon.drop("slow.json", LONG)
-    seen = daemon.wait_for_type("PreviewWritten", step=2)
-    daemon.drop("cat.json", QUICK)
-    answer = daemon.post("api/frames/1/cancel", {"step": 2})
+    _, slow = dropped(shared, "slow.json", LONG)
+    seen = shared.wait_for_type("PreviewWritten", frame=slow, step=2)
+    _, following = dropped(shared, "next.json", QUICK)
+    answer = shared.post(f"api/frames/{slow}/cancel", {"step": 2})
     assert answer.status_code == 200
 
-    done = daemon.wait_for_type("PreviewDeleted", frame=2, after=seen["seq"])
-    events = {message["seq"]: message for message in _events(daemon, done["seq"])}
-    (request,) = [message for message in events.values() if message["type"] == "CancelRequested"]
-    (cancelled,) = [message for message in events.values() if message["type"] == "FrameCancelled"]
+    done = shared.wait_for_type("PreviewDeleted", frame=following, after=seen["seq"])
+    events = [message for message in _events(shared, done["seq"]) if message["data"].get("frame") == slow]
+    (request,) = [message for message in events if message["type"] == "CancelRequested"]
+    (cancelled,) = [message for message in events if message["type"] == "FrameCancelled"]
     assert request["data"]["step"] == 2
     assert cancelled["cause"] == request["seq"]
-    assert not [m for m in events.values() if m["type"] == "FinalWritten" and m["data"]["frame"] == 1]
-    assert daemon.post("api/frames/1/cancel", {}).status_code == 409
-    assert daemon.post("api/frames/99/cancel", {}).status_code == 404
+    assert not [message for message in events if message["type"] == "FinalWritten"]
+    assert shared.post(f"api/frames/{slow}/cancel", {}).status_code == 409
+    assert shared.post("api/frames/999/cancel", {}).status_code == 404
 
 
 def _events(daemon: Daemon, up_to: int) -> list[Message]:
@@ -229,30 +248,19 @@ def _events(daemon: Daemon, up_to: int) -> list[Message]:
     raise AssertionError("the stream ended early")
 
 
-def test_a_device_that_dies_is_replaced_and_the_frame_made_again(daemon: Daemon) -> None:
-    """The child takes its own death, never the daemon's."""
-    daemon.drop("cat.json", {**QUICK, "width": 256, "height": 256, "steps": 60})
-    daemon.wait_for_type("PreviewWritten", step=2)
-    os.kill(_child(daemon), 9)
+def test_a_frame_that_kills_its_device_twice_is_given_up(shared: Daemon) -> None:
+    """One bad job does not keep the queue for ever, and the daemon outlives every device."""
+    _, bad = dropped(shared, "bad.json", LONG)
+    _, good = dropped(shared, "good.json", {**QUICK, "priority": -1})
+    first = shared.wait_for_type("PreviewWritten", frame=bad)
+    os.kill(_child(shared), 9)
+    resumed = shared.wait_for_type("FrameResumed", after=first["seq"], frame=bad)
+    shared.wait_for_type("PreviewWritten", after=resumed["seq"], frame=bad)
+    os.kill(_child(shared), 9)
 
-    died = daemon.wait_for_type("FrameInterrupted")
-    assert died["data"]["why"] == "device_died"
-    daemon.wait_for_type("FinalWritten")
-
-
-def test_a_frame_that_kills_its_device_twice_is_given_up(daemon: Daemon) -> None:
-    """One bad job does not keep the queue for ever."""
-    daemon.drop("bad.json", LONG)
-    daemon.drop("good.json", {**QUICK, "priority": -1})
-    first = daemon.wait_for_type("PreviewWritten")
-    os.kill(_child(daemon), 9)
-    resumed = daemon.wait_for_type("FrameResumed", after=first["seq"])
-    daemon.wait_for_type("PreviewWritten", after=resumed["seq"])
-    os.kill(_child(daemon), 9)
-
-    failed = daemon.wait_for_type("FrameFailed")
+    failed = shared.wait_for_type("FrameFailed", frame=bad)
     assert failed["data"]["kind"] == "device_died"
-    daemon.wait_for_type("FinalWritten", frame=2)
+    shared.wait_for_type("FinalWritten", frame=good)
 
 
 def _child(daemon: Daemon) -> int:
@@ -262,28 +270,28 @@ def _child(daemon: Daemon) -> int:
     return int(child)
 
 
-def test_a_model_that_is_not_there_fails_its_frame_with_a_reason(daemon: Daemon) -> None:
+def test_a_model_that_is_not_there_fails_its_frame_with_a_reason(shared: Daemon) -> None:
     """The queue goes on."""
-    daemon.drop("cat.json", {**QUICK, "model": "nowhere"})
-    daemon.drop("dog.json", {**QUICK, "priority": -1})
-    failed = daemon.wait_for_type("FrameFailed")
+    _, cat = dropped(shared, "cat.json", {**QUICK, "model": "nowhere"})
+    _, dog = dropped(shared, "dog.json", {**QUICK, "priority": -1})
+    failed = shared.wait_for_type("FrameFailed", frame=cat)
     assert failed["data"]["kind"] == "bad_model"
     assert "nowhere" in failed["data"]["message"]
-    daemon.wait_for_type("FinalWritten", frame=2)
+    shared.wait_for_type("FinalWritten", frame=dog)
 
 
-def test_a_second_daemon_on_the_same_home_is_refused_in_one_line(daemon: Daemon) -> None:
+def test_a_second_daemon_on_the_same_home_is_refused_in_one_line(shared: Daemon) -> None:
     """Two writers would tear the log."""
-    second = [sys.executable, "-m", "daemon", "up", "--home", str(daemon.home.root), "--port", "0"]
+    second = [sys.executable, "-m", "daemon", "up", "--home", str(shared.home.root), "--port", "0"]
     ended = subprocess.run(second, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 1
     assert "another Safelight is running" in ended.stderr
     assert len(ended.stderr.strip().splitlines()) == 1
 
 
-def test_a_port_that_is_taken_is_refused_in_one_line(daemon: Daemon, tmp_path: Path) -> None:
+def test_a_port_that_is_taken_is_refused_in_one_line(shared: Daemon, tmp_path: Path) -> None:
     """The message says what to do."""
-    port = daemon.url.rstrip("/").rpartition(":")[2]
+    port = shared.url.rstrip("/").rpartition(":")[2]
     second = [sys.executable, "-m", "daemon", "up", "--home", str(tmp_path / "other"), "--port", port]
     ended = subprocess.run(second, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 1
@@ -305,11 +313,11 @@ def test_what_cannot_be_had_ends_the_daemon_in_one_line(
     assert len(ended.stderr.strip().splitlines()) == 1
 
 
-def test_the_daemons_process_has_no_torch(daemon: Daemon) -> None:
+def test_the_daemons_process_has_no_torch(shared: Daemon) -> None:
     """Neither after its start nor with a frame made."""
-    daemon.drop("cat.json", QUICK)
-    daemon.wait_for_type("FinalWritten")
-    maps = Path(f"/proc/{daemon.process.pid}/maps").read_text()
+    _, frame = dropped(shared, "torchless.json", QUICK)
+    shared.wait_for_type("FinalWritten", frame=frame)
+    maps = Path(f"/proc/{shared.process.pid}/maps").read_text()
     assert "libtorch" not in maps
     assert "_duckdb" in maps
 

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from daemon.arrivals import QUIET, shown
+from daemon import sheets
+from daemon.arrivals import FORMS, QUIET, Form, shown
+from daemon.faults import Fault
+from daemon.sheets import Sheet
 from tests.houses import GOOD, House, writing
 
 LINES = b'{"prompt": "a fox"}\n{"prompt": "a wolf"}\n'
@@ -151,6 +154,28 @@ def nobody() -> Iterator[House]:
             yield House(Path(folder))
         finally:
             os.seteuid(0)
+
+
+def test_a_bug_of_ours_costs_one_file_its_turn_and_no_other(
+    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else the daemon would end at it, and at every start again. It is told once."""
+
+    def read(data: bytes, model: str) -> Sheet | list[Fault]:
+        if data == b"odd":
+            raise ZeroDivisionError
+        return sheets.read(data, model)
+
+    monkeypatch.setitem(FORMS, ".json", Form(read, 100, grows=False))
+    house.put("a.json", b"odd")
+    house.put("b.json")
+    house.take_once_quiet()
+    assert (house.done(), house.rejected()) == (["b.json"], [])
+    assert whys(house) == ["cannot be judged: a fault of Safelight itself, told in its log"]
+    assert caplog.text.count("a fault of Safelight") == 1
+    house.put("a.json")
+    house.take()
+    assert house.done() == ["a.json", "b.json"]
 
 
 def test_an_unchanged_file_is_not_read_again(house: House) -> None:

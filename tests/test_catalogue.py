@@ -153,6 +153,15 @@ DROPS: dict[str, Drop] = {
     "yes for a number": ("a.json", '{"prompt": "a", "steps": true}', "$.steps 1:26 `steps` must be"),
     "odd width": ("a.json", '{"prompt": "a", "width": 65}', "$.width 1:26 `width` must be"),
     "path for a model": ("a.json", '{"prompt": "a", "model": "../../x"}', "$.model 1:26 `model` must be"),
+    "no such sampler": ("a.json", '{"prompt": "a", "sampler": "eulr"}', "$.sampler 1:28 there is no sampler"),
+    "no such scheduler": ("a.json", '{"prompt": "a", "scheduler": "kar"}', "$.scheduler 1:30 there is no"),
+    "pair that does not go together": (
+        "a.json", '{"prompt": "a", "sampler": "lcm", "scheduler": "ddim_uniform"}', "$.scheduler 1:48 "
+    ),
+    "no such sampler among several": (
+        "a.json", '{"jobs": [{"prompt": "a"}, {"prompt": "b", "sampler": "x"}]}', "$.jobs[1].sampler 1:55 "
+    ),
+    "no such sampler in a line": ("a.jsonl", '{"prompt": "a", "sampler": "x"}', "$.sampler 1:28 there is no"),
     "empty key": ("a.json", '{"prompt": "a", "key": ""}', "$.key 1:24 `key` is blank"),
     "no jobs": ("a.json", '{"jobs": []}', "$.jobs 1:10 `jobs` must be a list of 1 to 1000"),
     "job without prompt": ("a.json", '{"jobs": [{}, {"prompt": "a"}]}', "$.jobs[0] 1:11 `prompt` is missing"),

@@ -135,6 +135,17 @@ async def test_an_inbox_removed_while_running_is_made_again_and_watched(home: Ho
         assert await running.types() == ["JobAccepted"] * 2
 
 
+@pytest.mark.parametrize("emptied", ["the folder of claims", "the inbox"])
+async def test_what_a_person_cleared_away_too_thoroughly_is_made_again(home: Home, emptied: str) -> None:
+    """Their new inbox has no folder for claims; a file in it must neither wait for ever nor be forgotten."""
+    async with watching(home) as running:
+        shutil.rmtree(claimed(home) if emptied == "the folder of claims" else home.inbox)
+        home.inbox.mkdir(exist_ok=True)
+        (home.inbox / "a.json").write_text(GOOD)
+        await running.log.changed(0)
+        assert await running.types() == ["JobAccepted"]
+
+
 async def test_done_and_rejected_removed_while_running_are_made_again(home: Home) -> None:
     """What was to be filed there waits for that long."""
     async with watching(home) as running:

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from jsonschema import Draft202012Validator
 
 from daemon import schema
 from daemon.prompts import Asked
+from daemon.samplers import SAMPLERS, SCHEDULERS, Choice, choose
 from daemon.settings import DEMO
 from daemon.sheets import Sheet, read
 
@@ -62,6 +64,34 @@ def test_schema_and_decoder_agree(value: Any) -> None:
     """On every value that a file can hold, in either direction."""
     verdict = read(json.dumps(value).encode(), DEMO)
     assert VALIDATOR.is_valid(value) == isinstance(verdict, Sheet), verdict
+
+
+SAID = st.sampled_from(
+    [
+        *SAMPLERS,
+        *(it.label for it in SAMPLERS.values()),
+        *SCHEDULERS,
+        "uniform",
+        "automatic",
+        "ddim",
+        "eulr",
+        " ",
+    ]
+)
+
+
+@given(st.lists(SAID, min_size=1, max_size=2), st.sampled_from([str, str.upper, str.title]), st.booleans())
+@settings(max_examples=500, deadline=None)
+def test_schema_and_decoder_know_the_same_samplers(
+    said: list[str], case: Callable[[str], str], spaced: bool
+) -> None:
+    """In every spelling; what does not go together is the decoder's to tell."""
+    text = case("  ".join(said))
+    text = text.replace("_", " ") if spaced else text
+    for key in ("sampler", "scheduler"):
+        choice = choose(text, None) if key == "sampler" else choose(None, text)
+        known = isinstance(choice, Choice) or choice.key != key or "cannot do" in choice.message
+        assert VALIDATOR.is_valid({"prompt": "a", key: text}) == known, (key, text, choice)
 
 
 def test_an_editor_finds_words_for_every_key() -> None:

@@ -11,10 +11,10 @@ import pytest
     [
         (
             "tests.torture",
-            ["--kills", "18", "--files", "300", "--stopped", "2000"],
+            ["--kills", "12", "--files", "210", "--stopped", "1500"],
             "nothing lost, doubled or falsely rejected",
         ),
-        ("tests.fuzz", ["--count", "8000"], "refused with their places"),
+        ("tests.fuzz", ["--count", "5000"], "refused with their places"),
     ],
 )
 def test_the_short_form_finds_nothing(module: str, arguments: list[str], last: str) -> None:

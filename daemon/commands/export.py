@@ -1,5 +1,6 @@
 """`safelight export`: the log in a file of its own."""
 
+import json
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -38,6 +39,9 @@ def export(
     frame: FrameOption = None,
     since: SinceOption = None,
     until: UntilOption = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="With --out: say in JSON what was written; without: JSON Lines.")
+    ] = False,
 ) -> None:
     """The command; its help is above."""
     from daemon.commands.progress import told
@@ -47,6 +51,8 @@ def export(
 
     condition = selected(types, job, frame, since, until).condition()
     kind = format or _by_name(out)
+    if as_json and out is None and kind is not Format.jsonl:
+        fail("--json is JSON Lines; without --out say one of --json and --format", 2)
     if out is None and kind is Format.parquet and sys.stdout.isatty():
         fail("Parquet is not for a terminal; give it a file with --out", 2)
     with one_line(), reading.opened(home_at(home)) as history:
@@ -56,6 +62,9 @@ def export(
 
         if out is not None:
             exporting.export(history.connection, condition, kind.value, out.expanduser().absolute(), shown)
+            counting = f"SELECT count(*)::BIGINT FROM events WHERE {condition}"
+            ((events,),) = history.connection.execute(counting).fetchall()
+            _tell(out, events, as_json)
             return
         with tempfile.TemporaryDirectory(prefix="safelight-") as folder:
             path = Path(folder) / "log"
@@ -63,6 +72,11 @@ def export(
             with path.open("rb") as file:
                 while piece := file.read(2**20):
                     sys.stdout.buffer.write(piece)
+
+
+def _tell(out: Path, events: int, as_json: bool) -> None:
+    told = f"{events} {'event is' if events == 1 else 'events are'} in {out}"
+    typer.echo(json.dumps({"file": str(out), "events": events}) if as_json else told)
 
 
 def _by_name(out: Path | None) -> Format:

@@ -142,9 +142,9 @@ def sentence(message: dict[str, Any]) -> str:
 
 
 def _value(value: object) -> str:
-    text = value if isinstance(value, str) else _json(value)
-    if text == "" or _ODD.search(text):
-        text = json.dumps(text, ensure_ascii=False)
+    text = _json(value)
+    if isinstance(value, str) and value and not _ODD.search(value):
+        text = value
     return text if len(text) <= _LONG else f"{text[: _LONG - 1]}…"
 
 

@@ -18,6 +18,11 @@ HomeOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")]
 
+NoHome = Annotated[
+    Path, typer.Option(help="Taken as by every command; nothing here depends on it.", envvar="SAFELIGHT_HOME")
+]
+EitherWay = Annotated[bool, typer.Option("--json", help="Taken as by every command; it is JSON anyway.")]
+
 EXIT_CODES = "Exit codes: 0 all well; 1 it could not be done; 2 what was typed is wrong."
 
 
@@ -37,7 +42,7 @@ def one_line() -> Iterator[None]:
         leaves = list(_leaves(error))
         if not all(isinstance(leaf, _expected()) for leaf in leaves):
             raise
-        fail("; ".join(dict.fromkeys(" ".join(str(leaf).split()) for leaf in leaves)))
+        fail("; ".join(dict.fromkeys(" ".join(words_of(leaf).split()) for leaf in leaves)))
 
 
 def terminal_width() -> int | None:
@@ -64,6 +69,13 @@ def _expected() -> tuple[type[Exception], ...]:
 
     ours = (HistoryDamaged, HomeInUse, LogFailed, NoDevice, NoHistory, UnknownEvent)
     return (*ours, client.NotRunning, client.Refused, OSError, duckdb.Error)
+
+
+def words_of(error: BaseException) -> str:
+    """What a person reads of it: the system's errors without their number."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

@@ -4,13 +4,16 @@ The pace of a frame is taken from its own latest previews, so that a frame that 
 shares its device, is told by what it does now.
 """
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
 import msgspec
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
+
+from daemon.commands import rows
+from daemon.commands.options import terminal_width
 
 Row = dict[str, Any]
 _SHOWN = 10
@@ -88,8 +91,8 @@ def show(seen: Overview) -> None:
     made = [frame for frame in seen.state["frames"] if frame["status"] in ("running", "stopping")]
     if made or waiting:
         console.print()
-        console.print(_table(made, waiting[:_SHOWN], left(seen)))
-    for line in [*_waiting(seen, waiting), *_inbox(seen.inbox), *_failures(seen.state["failed"])]:
+    table = _table(made, waiting[:_SHOWN], left(seen)) if made or waiting else ()
+    for line in [*table, *_waiting(seen, waiting), *_inbox(seen.inbox), *_failures(seen.state["failed"])]:
         console.print(line, markup=False, soft_wrap=True)
 
 
@@ -107,32 +110,34 @@ def _head(seen: Overview) -> list[Text | str]:
     return lines
 
 
-def _table(made: list[Row], waiting: list[Row], times: dict[int, float]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for name in ("frame", "job"):
-        table.add_column(name, justify="right")
-    table.add_column("step", justify="right")
-    table.add_column("left", justify="right")
-    table.add_column("", no_wrap=True)
-    table.add_column("prompt", no_wrap=True, overflow="ellipsis", ratio=1)
-    for frame in made:
-        time = duration(times[frame["id"]]) if frame["id"] in times else "–"
-        table.add_row(
-            *_numbers(frame), f"{frame['step']}/{frame['steps']}", time, *_words(frame), style="bold"
-        )
-    for frame in waiting:
-        table.add_row(*_numbers(frame), str(frame["steps"]), "", *_words(frame))
-    return table
+def _table(made: list[Row], waiting: list[Row], times: dict[int, float]) -> Iterator[Text]:
+    """The prompt is the widest column, so it gives way to a narrow terminal; in a pipe nothing does."""
+    names = ["frame", "job", "step", "left", "", "prompt"]
+    cells = [
+        *(
+            (*_numbers(frame), f"{frame['step']}/{frame['steps']}", _left(frame, times), *_words(frame))
+            for frame in made
+        ),
+        *((*_numbers(frame), str(frame["steps"]), "", *_words(frame)) for frame in waiting),
+    ]
+    head, _, *lines = rows.as_table(names, [True] * 4 + [False] * 2, cells, terminal_width())
+    yield Text(head, style="dim")
+    for number, line in enumerate(lines):
+        yield Text(line, style="bold" if number < len(made) else "")
+
+
+def _left(frame: Row, times: dict[int, float]) -> str:
+    return duration(times[frame["id"]]) if frame["id"] in times else "–"
 
 
 def _numbers(frame: Row) -> tuple[str, str]:
     return str(frame["id"]), str(frame["job"])
 
 
-def _words(frame: Row) -> tuple[str, Text]:
+def _words(frame: Row) -> tuple[str, str]:
     priority = f" ({frame['priority']:+d})" if frame["priority"] else ""
     name = {"queued": "waits", "running": "runs", "stopping": "stops"}[frame["status"]]
-    return f"{name}{priority}", Text(" ".join(frame["prompt"].split()))
+    return f"{name}{priority}", " ".join(frame["prompt"].split())
 
 
 def _waiting(seen: Overview, waiting: list[Row]) -> list[str]:
@@ -147,7 +152,7 @@ def _waiting(seen: Overview, waiting: list[Row]) -> list[str]:
 def _inbox(inbox: Row | None) -> list[str]:
     if inbox is None:
         return []
-    lines = [f"inbox: {file['name']} waits: {file['why']}" for file in inbox["waiting"][:_SHOWN]]
+    lines = [f"inbox: {file['name']} waits – {file['why']}" for file in inbox["waiting"][:_SHOWN]]
     if (more := len(inbox["waiting"]) + inbox["more"] - _SHOWN) > 0:
         lines.append(f"inbox: … and {more} more files wait")
     if inbox["ignored"]:

@@ -1,5 +1,6 @@
 """`safelight replay`: the frames and jobs as they were."""
 
+import json
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -55,7 +56,8 @@ def replay(
             fail(str(error), 2)
         if out is not None:
             replaying.save(history.connection, seq, out.expanduser().absolute())
-            typer.echo(f"log and tables as of event {seq} are in {out}")
+            told = f"log and tables as of event {seq} are in {out}"
+            typer.echo(json.dumps({"file": str(out), "position": seq}) if as_json else told)
             return
         replaying.replay(history.connection, seq)
         if as_json:

@@ -2,10 +2,10 @@
 
 import typer
 
-from daemon.commands.options import JsonOption
+from daemon.commands.options import DEFAULT_HOME, JsonOption, NoHome
 
 
-def samplers(as_json: JsonOption = False) -> None:
+def samplers(home: NoHome = DEFAULT_HOME, as_json: JsonOption = False) -> None:
     """List the samplers, and the schedulers that each goes with."""
     import msgspec
     from rich.console import Console

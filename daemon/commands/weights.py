@@ -111,6 +111,8 @@ def _single_file(about: str, path: Path) -> Iterator[Finding]:
         )
     else:
         yield good(about, "is complete")
+        # It is read by SDXL's own configuration, its VAE too.
+        yield good(f"colours of {path.stem}", "previews use SDXL's latent2rgb factors")
 
 
 def _factors(path: Path) -> Finding:

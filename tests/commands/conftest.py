@@ -1,9 +1,9 @@
-"""A daemon that a module's stories share, the command as a person types it, and a home with a past."""
+"""The command as a person types it, and a home with a past."""
 
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,17 +22,6 @@ def typed(home: Home, *words: str, stdin: str = "") -> Typed:
     """`safelight …` on a home, to its end."""
     command = [str(SAFELIGHT), *words, "--home", str(home.root)]
     return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=TIMEOUT, check=False)
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory, demo_checkpoint: Path) -> Iterator[Daemon]:
-    """One daemon for the module: its stories look at jobs of their own."""
-    home = Home(tmp_path_factory.mktemp("shared") / "home")
-    home.checkpoints.mkdir(parents=True)
-    home.inbox.mkdir()
-    (home.checkpoints / "demo").symlink_to(demo_checkpoint)
-    with Daemon(home) as running:
-        yield running
 
 
 @pytest.fixture

@@ -114,3 +114,7 @@ def test_checkpoints_are_judged_without_loading_them(nowhere: Home, demo_checkpo
     assert "is a StableDiffusionPipeline" in said(weights.checkpoints(nowhere))["checkpoint whole"].says
     (nowhere.checkpoints / "one.safetensors").write_bytes(b"rubbish")
     assert said(weights.checkpoints(nowhere))["checkpoint one.safetensors"].state == "bad"
+    header = b'{"conditioner.embedders.1.model.x": {"dtype": "F16", "shape": [0], "data_offsets": [0, 0]}}'
+    (nowhere.checkpoints / "one.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    told = said(weights.checkpoints(nowhere))
+    assert (told["checkpoint one.safetensors"].state, told["colours of one"].state) == ("good", "good")

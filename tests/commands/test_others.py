@@ -20,7 +20,7 @@ EVENTS = 8 * EACH
 def test_an_exported_log_still_proves_itself(past: Home, tmp_path: Path) -> None:
     """JSON Lines hold the very bytes that the hashes were made of."""
     out = tmp_path / "log.jsonl"
-    assert typed(past, "export", "--out", str(out)).code == 0
+    assert typed(past, "export", "--out", str(out)).out == f"{EVENTS} events are in {out}\n"
     previous = GENESIS
     for line in out.read_bytes().splitlines():
         told = json.loads(line)
@@ -39,7 +39,7 @@ def test_an_export_is_what_was_asked_for(past: Home, tmp_path: Path, suffix: str
     out = tmp_path / f"it's.{suffix}"
     out.write_text("what was there before")
     words = ["export", "--out", str(out), "--type", "FinalWritten", "--since", "10", "--until", str(4 * EACH)]
-    assert typed(past, *words).code == 0
+    assert json.loads(typed(past, *words, "--json").out) == {"file": str(out), "events": 3}
     reader = {"csv": "read_csv", "parquet": "read_parquet", "jsonl": "read_json"}[suffix]
     found = duckdb.execute(f"SELECT frame, type FROM {reader}(?) ORDER BY seq", (str(out),)).fetchall()
     assert found == [(frame, "FinalWritten") for frame in (2, 3, 4)]
@@ -75,7 +75,8 @@ def test_the_frames_as_they_were(past: Home) -> None:
 def test_the_past_in_a_file_of_its_own(past: Home, tmp_path: Path) -> None:
     """Log, tables and views, as of then, and equal to what the tables were at that event."""
     out = tmp_path / "past.duckdb"
-    assert typed(past, "replay", "--until", str(2 * EACH), "--out", str(out)).code == 0
+    words = ["replay", "--until", str(2 * EACH), "--out", str(out), "--json"]
+    assert json.loads(typed(past, *words).out) == {"file": str(out), "position": 2 * EACH}
     with duckdb.connect(out, read_only=True) as connection:
         assert connection.execute("SELECT count(*)::BIGINT, max(seq) FROM events").fetchall() == [(14, 14)]
         assert connection.execute("SELECT id, done FROM jobs ORDER BY id").fetchall() == [(1, 1), (2, 1)]

@@ -81,9 +81,29 @@ def test_the_table_says_all_at_a_glance(capsys: pytest.CaptureFixture[str]) -> N
     assert lines[4].split() == ["1", "1", "5/20", "–", "runs", "a", "fox"]
     assert lines[5].split() == ["13", "1", "20", "waits", "(+5)", "[bold]ten"]
     assert "… and 2 more wait" in lines
-    assert "inbox: x.json waits: still being written" in lines
+    assert "inbox: x.json waits – still being written" in lines
     assert "inbox: 1 entry is ignored (not a prompt file's name)" in lines
     assert lines[-1].split() == ["2026-11-24", "12:00", "frame", "20:", "no", "[red]memory"]
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_long_prompt_gives_way_to_the_numbers(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a terminal of any width; in a pipe nothing is cut off, and nothing is coloured."""
+    words = "a red fox in the snow under a pale winter moon, " * 5
+    told = seen(frame(1, "running", step=5, prompt=words), frame(2, "queued", prompt=words))
+    overview.show(told)
+    piped = capsys.readouterr().out
+    assert piped.count(" ".join(words.split())) == 2
+    assert "\x1b" not in piped
+    monkeypatch.setattr(overview, "terminal_width", lambda: width)
+    overview.show(told)
+    lines = capsys.readouterr().out.splitlines()[2:]
+    assert [line.split()[0] for line in lines] == ["frame", "1", "2"]
+    assert lines[1].split()[:6] == ["1", "1", "5/20", "–", "runs", "a"]
+    assert all(len(line) <= width for line in lines)
+    assert all(line.endswith("…") for line in lines[1:])
 
 
 def test_the_status_of_a_real_daemon(shared: Daemon, safelight: Type) -> None:

@@ -14,6 +14,7 @@ from tests.commands.conftest import SAFELIGHT, Type, typed
 from tests.daemons import TIMEOUT, Daemon
 from tests.pictures import WORKFLOW, pillow_texts, saved
 
+CHOICE = ("--sampler", "DPM++ 2M", "--scheduler", "karras")
 SMALL = ("--width", "64", "--height", "64", "--steps", "3")
 
 
@@ -26,7 +27,7 @@ def asked(shared: Daemon, job: int) -> dict[str, object]:
 def test_a_text_is_waited_for_to_its_picture(shared: Daemon, safelight: Type) -> None:
     """Exit code 0, a line per picture with its path, and the pictures carry how they were made."""
     ended = safelight(
-        "submit", "a red fox", "--negative", "grey", "--count", "2", "--seed", "7", *SMALL, "--wait"
+        "submit", "a red fox", "--negative", "grey", "--count", "2", "--seed", "7", *SMALL, *CHOICE, "--wait"
     )
     assert (ended.returncode, ended.stderr) == (0, "")
     job, *frames = ended.stdout.splitlines()
@@ -35,6 +36,7 @@ def test_a_text_is_waited_for_to_its_picture(shared: Daemon, safelight: Type) ->
     assert len(paths) == 2
     texts = pillow_texts(paths[1].read_bytes())
     assert texts["parameters"].startswith("a red fox\nNegative prompt: grey\nSteps: 3, ")
+    assert "Sampler: DPM++ 2M, Schedule type: Karras, CFG scale" in texts["parameters"]
     assert "Seed: 8, Size: 64x64" in texts["parameters"]
     recipe = json.loads(texts["safelight"])["recipe"]
     assert recipe["prompt"] == {**asked(shared, number), "seed": 8, "count": 1}
