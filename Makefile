@@ -3,10 +3,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PAGE_TESTS := tests/static
+PAGE_TOOLS := $(PAGE_TESTS)/node_modules
 DEMO_HOME ?= safelight-home
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run install test lint torture fuzz bench format clean
+.PHONY: run install test lint page screenshots torture fuzz bench format clean
 
 run: install  ## the daemon on the built-in model, with sample prompts
 	$(BIN)/safelight demo --home $(DEMO_HOME)
@@ -16,12 +18,18 @@ install: $(VENV)/.installed  ## the commands, in .venv/bin
 test: $(VENV)/.installed-for-tests lint  ## lint, types, import contracts and all tests
 	$(BIN)/pytest
 
-lint: $(VENV)/.installed-for-tests
+lint: $(VENV)/.installed-for-tests page
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/mypy --config-file tools/mypy.ini tools tests/tools
 	$(BIN)/lint-imports
+
+# Without npm the page's types go unchecked, as its tests do without a browser: only CI must have both.
+page:  ## the types of the page's modules, by the TypeScript compiler
+	@if command -v npm >/dev/null; then $(MAKE) --silent --no-print-directory $(PAGE_TOOLS)/.installed && $(PAGE_TOOLS)/.bin/tsc --project $(PAGE_TESTS); \
+	elif [ "$$SAFELIGHT_BROWSER_TESTS" = required ]; then echo "SAFELIGHT_BROWSER_TESTS=required, and there is no npm on the PATH" >&2; exit 1; \
+	else echo "no npm on the PATH: the page's types are not checked"; fi
 
 torture: $(VENV)/.installed-for-tests  ## the long forms of the crash tests, many minutes
 	$(BIN)/pytest -m torture
@@ -33,12 +41,15 @@ fuzz: $(VENV)/.installed-for-tests  ## a million mutated prompt files; some minu
 bench: $(VENV)/.installed-for-bench  ## every benchmark, one after the other
 	$(BIN)/python -m bench
 
+screenshots: $(VENV)/.installed-for-tests  ## the pictures of the page in docs/images, made anew
+	$(BIN)/python docs/screenshots.py
+
 format: $(VENV)/.installed-for-tests
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(PAGE_TOOLS)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -51,6 +62,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.installed-for-tests: $(VENV)/.installed
 	$(PIP) --editable '.[test]'
+	@touch $@
+
+$(PAGE_TOOLS)/.installed: $(PAGE_TESTS)/package.json $(PAGE_TESTS)/package-lock.json
+	npm ci --prefix $(PAGE_TESTS) --no-audit --no-fund --loglevel=error
 	@touch $@
 
 $(VENV)/.installed-for-bench: $(VENV)/.installed-for-tests

@@ -9,7 +9,8 @@ import bench
 
 def main() -> None:
     """Each module in `bench/` with a `main` is a benchmark."""
-    for name in sys.argv[1:] or sorted(module.name for module in pkgutil.iter_modules(bench.__path__)):
+    there = sorted(module.name for module in pkgutil.iter_modules(bench.__path__) if not module.ispkg)
+    for name in sys.argv[1:] or there:
         if name != "__main__":
             print(f"\n{name}", flush=True)
             importlib.import_module(f"bench.{name}").main()

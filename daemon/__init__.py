@@ -36,7 +36,9 @@ queue, the tables, the page) is a fold of that log.
   files         whole files or none, fsynced where it matters
   finals        finished pictures: deleted on purpose, or found gone
   pictures      the names of pictures, their deletion, recent previews in memory
-  web           the HTTP routes; answers: what they answer with; upkeep: those of the history
+  strips        the kept steps of a frame's development, in one file
+  web           the HTTP routes; answers: what they answer with; upkeep: those of the history;
+                archive: those of what was; gallery: those of pictures
   control       pausing, cancelling, priorities, and how the queue stands
   sse           the log as server-sent events: one cursor per client
   guards        who may talk to the daemon
@@ -49,19 +51,22 @@ queue, the tables, the page) is a fold of that log.
 
   events/       types: the vocabulary (PURE) · codec: rows and the hash chain (PURE) · versions: how
                 older layouts become today's (PURE) ·
+                redaction: words taken out of a row (PURE) ·
                 log: one writer, group commit, followers · store: the rows on disk, in
                 database (DuckDB), journal (the same rows since the last seal) and
-                segments (Parquet) · sums: their checksums · opening: compares the three and mends
+                segments (Parquet) · sums: their checksums · opening: compares the three and mends ·
+                rewriting: the same files without redacted words
   projections/  frames, jobs, claims, throughput: the folds · laws: what may follow what · state: what is
                 open, with drafts · decisions: requests → events · rows: structs as rows (all PURE) ·
                 tables: the derived DuckDB tables · rebuilding: they are made again, and compared ·
-                restoring: memory from the tables
+                restoring: memory from the tables ·
+                pages: frames by the page, and the wall as it once was
   history/      asking the past: views of it as SQL (PURE) · reading and query: SQL in the asker's own
                 process, over the segments and fresh copies · selection: which events (PURE) ·
-                following, replay, export · audit, with its checks and findings · asking and alone: with
-                a daemon or without
+                following, replay, export · audit, with its checks, forgotten and findings · redacting:
+                words forgotten in a whole home · asking and alone: with a daemon or without
   commands/     one module per command: submit, status, queue (cancel, pause …), doctor, samplers, sql, log,
-                replay, verify, export, rebuild, prune; and what they are made of: options, terms,
+                replay, verify, export, rebuild, prune, redact; and what they are made of: options, terms,
                 progress, rows, handing_in, waiting, overview, findings, house, machine, weights
   gpu/          in the daemon: plan (which frame next, PURE) · wire (the messages, PURE) ·
                 process (a child and its pipes) · device (one task per device) ·
@@ -70,7 +75,8 @@ queue, the tables, the page) is a fold of that log.
                 probe (what torch sees, for the doctor);
                 in the child only: child · orders · work · sdxl · single_file · denoise · conditioning ·
                 images · hires · precision · loras · samplers · snapshots · view (what of a frame is shown,
-                when) · previews · taesd · formats (pixels → PNG, JPEG, WebP) · demo
+                when) · previews · taesd · formats (pixels → PNG, JPEG, WebP) · thumbnails · demo;
+                in a process of its own: animation (a strip → WebP or GIF)
 
 Start with `events/types`, then `app`.
 """

@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -19,6 +19,7 @@ from daemon.commands import (
     prune,
     queue,
     rebuild,
+    redact,
     replay,
     samplers,
     sql,
@@ -140,6 +141,15 @@ def _run(settings: Settings, as_json: bool) -> None:
     _start_logging(as_json)
     with one_line():
         anyio.run(app.run, settings, logging.getLogger("safelight").info)
+    _leave()
+
+
+def _leave() -> NoReturn:
+    """End here, where everything is closed: taking the interpreter apart takes longer than all of that."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _start_logging(as_json: bool) -> None:
@@ -178,6 +188,7 @@ cli.command(rich_help_panel=HISTORY, help=replay.HELP)(replay.replay)
 cli.command(rich_help_panel=HISTORY, help=verify.HELP)(verify.verify)
 cli.command(rich_help_panel=HISTORY, help=rebuild.HELP)(rebuild.rebuild)
 cli.command(rich_help_panel=HISTORY, help=prune.HELP)(prune.prune)
+cli.command(rich_help_panel=HISTORY, help=redact.HELP)(redact.redact)
 
 
 def main() -> None:

@@ -11,6 +11,8 @@ from starlette.responses import Response
 from daemon.address import AGENT
 
 MAX_BODY = 2**18
+PAGE_MAX = 1000
+"""Rows in an answer."""
 Wish = TypeVar("Wish", bound=msgspec.Struct)
 
 
@@ -51,6 +53,16 @@ async def wished(request: Request, kind: type[Wish]) -> Wish | Response:
 def whole(text: str, default: int) -> int:
     """The number that a query or an address holds; the default where it is missing or none."""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else default
+
+
+def number(request: Request, name: str, default: int) -> int:
+    """A number from the query; the default where it is missing or none."""
+    return whole(request.query_params.get(name, ""), default)
+
+
+def limit(request: Request) -> int:
+    """How many rows are wanted."""
+    return min(number(request, "limit", 100), PAGE_MAX)
 
 
 def sender(request: Request) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import anyio
+from anyio import to_thread
 
 from daemon import finals, pictures, schema
 from daemon.address import Address, announced
@@ -27,6 +28,7 @@ from daemon.gpu import plan
 from daemon.gpu.device import Device
 from daemon.gpu.recovery import recover
 from daemon.guards import LOOPBACK
+from daemon.history import redacting
 from daemon.inbox import Inbox
 from daemon.projections import restoring, tables
 from daemon.projections.state import State
@@ -49,6 +51,7 @@ async def run(settings: Settings, say: Callable[[str], None]) -> None:
     _prepare(home)
     _find_model(settings)
     with listen(settings.host, settings.port) as listener:
+        await to_thread.run_sync(redacting.finish, home)
         async with stopped_by_signal() as stop, opened(home.history, State(), restoring) as log:
             started = await log.append(_started(settings))
             await recover(log, home, started.seq)

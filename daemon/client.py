@@ -39,7 +39,7 @@ class Client:
     def __init__(self, where: Address) -> None:
         """Nothing is sent yet."""
         self.address = where
-        headers = {"user-agent": f"{address.AGENT} {quote(_me(), safe='')}"}
+        headers = {"user-agent": f"{address.AGENT} {quote(myself(), safe='')}"}
         if where.token is not None:
             headers["authorization"] = f"Bearer {where.token}"
         self.http = httpx.Client(base_url=where.url, headers=headers, timeout=PATIENCE, trust_env=False)
@@ -104,7 +104,8 @@ def connected(home: Home) -> Iterator[Client]:
         yield client
 
 
-def _me() -> str:
+def myself() -> str:
+    """Who types the commands, for the log."""
     try:
         return getpass.getuser()
     except (KeyError, OSError, ImportError):  # no name for our number, and none in the environment

@@ -14,7 +14,7 @@ import duckdb
 import msgspec
 from anyio import to_thread
 
-from daemon import pictures
+from daemon import pictures, strips
 from daemon.events.log import Log, LogFailed
 from daemon.history.views import literal
 from daemon.projections import decisions, tables
@@ -50,7 +50,8 @@ class Pruned(msgspec.Struct, frozen=True):
 
 
 async def prune(log: Log[State], home: Home, before: datetime, project: str | None) -> Pruned:
-    """Delete the pictures that were finished before a time, `PORTION` of them at most, the oldest first.
+    """Delete the pictures that were finished before a time, `PORTION` of them at most, the oldest first, and
+    the kept steps of all frames that had ended by then.
 
     Raises OSError for a file that cannot be deleted; the next start tries again.
     """
@@ -63,6 +64,7 @@ async def prune(log: Log[State], home: Home, before: datetime, project: str | No
             for frame, path in some:
                 tasks.start_soon(_gone, log, frame, path)
         gone += await to_thread.run_sync(_delete, home, some)
+    await log.aside(partial(_delete_strips, home=home, before=before, project=project))
     return Pruned(gone, len(found) - len(gone))
 
 
@@ -120,9 +122,23 @@ def _delete(home: Home, some: list[tuple[int, str]]) -> list[Gone]:
         if path.parent != home.frames:
             raise OSError(f"frame {frame}: {name} is not in frames/, and so is not deleted")
         size = path.stat().st_size if path.exists() else 0
+        pictures.delete(strips.path_of(home.strips, frame))  # first: a crash here, and the picture is seen to
         pictures.delete(path)
         gone.append(Gone(frame, name, size))
     return gone
+
+
+def _delete_strips(
+    connection: duckdb.DuckDBPyConnection, home: Home, before: datetime, project: str | None
+) -> None:
+    """Of frames that ended without a finished picture before then, the kept steps."""
+    there = [int(path.stem) for path in home.strips.glob("*.strip") if path.stem.isdecimal()]
+    query = """
+        SELECT id FROM frames
+        WHERE status IN ('cancelled', 'failed') AND finished_at < ? AND coalesce(project_id = ?, true)
+            AND id IN (SELECT unnest(?))"""
+    for (frame,) in connection.execute(query, (before, project, there)).fetchall():
+        pictures.delete(strips.path_of(home.strips, frame))
 
 
 # Folder and tables are compared inside DuckDB, which holds up nobody's thread: there may be 100,000.

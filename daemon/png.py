@@ -81,6 +81,12 @@ def with_texts(data: bytes, added: Iterable[Chunk]) -> bytes:
     return b"".join([data[:end], *(chunk.packed() for chunk in added), memoryview(data)[end:]])
 
 
+def without_texts(data: bytes) -> bytes:
+    """The same picture without any text. Raises `BadPicture`."""
+    kept = (chunk for chunk in chunks(data) if chunk.kind not in _READERS)
+    return SIGNATURE + b"".join(chunk.packed() for chunk in kept)
+
+
 def text(keyword: str, words: str) -> Chunk:
     """A tEXt chunk where Latin-1 can hold the words, which every reader knows, else iTXt.
 

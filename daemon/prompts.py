@@ -100,11 +100,12 @@ def enlarged(pixels: int, scale: float) -> int:
     return int(pixels * scale) // 8 * 8
 
 
+Keep = Literal["strip", "all", "none"]
 Milliseconds = Annotated[str, Meta(pattern=r"^[0-9]{1,6} ?ms$(?!\n)", examples=["500 ms"])]
 
 
 class Preview(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How a picture is shown while it is made."""
+    """How a picture is shown while it is made, and what is kept of that."""
 
     method: Annotated[
         Literal["auto", "taesd", "latent2rgb", "none"],
@@ -120,6 +121,10 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ] = None
     format: Literal["png", "jpeg", "webp"] = "png"
     quality: Annotated[int, Meta(ge=1, le=100, description="Of jpeg and webp; png loses nothing.")] = 85
+    keep: Annotated[
+        Keep,
+        Meta(description="Of each step: strip, a small picture; all, the preview as it was; none, nothing."),
+    ] = "strip"
 
 
 def seconds_between(every: str) -> float:

@@ -42,6 +42,11 @@ class Home(msgspec.Struct, frozen=True):
         return self.root / "frames"
 
     @property
+    def strips(self) -> Path:
+        """The kept steps of each frame's development."""
+        return self.root / "strips"
+
+    @property
     def checkpoints(self) -> Path:
         """SDXL checkpoints: folders in diffusers' layout, and single `.safetensors` files."""
         return self.root / "models" / "checkpoints"

@@ -7,40 +7,38 @@ it is in the log.
 import hashlib
 import secrets
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Annotated, Any
 
 import msgspec
-from anyio import to_thread
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from daemon import reprints, schema, stock
-from daemon.answers import MAX_BODY, body, error, json, sender, whole, wished
+from daemon.answers import MAX_BODY, body, error, json, limit, sender, whole, wished
+from daemon.archive import Archive
 from daemon.arrivals import Outlook
 from daemon.control import Control
-from daemon.events import codec
 from daemon.events.log import Log
 from daemon.events.types import Event, JobAccepted, Recorded, Source
 from daemon.faults import Fault
+from daemon.gallery import Gallery
 from daemon.guards import LINES, Guard, media_type
-from daemon.pictures import Recent, picture_type
-from daemon.projections import decisions, restoring
-from daemon.projections.frames import Frame
+from daemon.pictures import Recent
+from daemon.projections import decisions
 from daemon.projections.laws import Refused
-from daemon.projections.state import KEPT, State, row_key
+from daemon.projections.state import KEPT, State
 from daemon.settings import PAGE, VERSION, Settings
 from daemon.sheets import Sheet, read
 from daemon.sse import Streams
 from daemon.upkeep import Upkeep
 
-_PAGE_MAX = 1000
-_FOREVER = "private, max-age=31536000, immutable"
+STREAM = "/api/events"
 
 
 class Web:
@@ -63,31 +61,31 @@ class Web:
         self._settings = settings
         self._lacks = stock.lacking(settings.home)
         self._recent = recent
-        self.streams = Streams(log, self._snapshot)
+        self.streams = Streams(log, self.snapshot)
 
-    def application(self, port: int, token: str | None) -> Starlette:
+    def application(self, port: int, token: str | None) -> ASGIApp:
         """The whole ASGI application, guards outermost."""
-        routes = [
+        return Guard(_Fork(self.streams, Starlette(routes=self.routes())), port=port, token=token)
+
+    def routes(self) -> list[BaseRoute]:
+        """All that there are; docs/http.md describes them."""
+        return [
             Route("/", self._page),
-            Route("/api/events", self.streams),
+            Route(STREAM, self.streams),
             Route("/api/health", self._health),
-            Route("/api/frames", self._frames),
-            Route("/api/frames/{frame}", self._frame),
             Route("/api/frames/{frame}/cancel", self._cancel, methods=["POST"]),
             Route("/api/inbox", self._waiting),
-            Route("/api/jobs", self._jobs),
             Route("/api/jobs", self._submit, methods=["POST"]),
-            Route("/api/log", self._events),
+            *Archive(self._log, self._settings).routes(),
             *Control(self._log, self._settings, self._devices).routes(),
             *Upkeep(self._log, self._settings.home).routes(),
-            Route("/frames/{frame}/preview", self._preview),
-            Route("/frames/{frame}/final", self._final),
+            *Gallery(self._log, self._settings.home, self._recent).routes(),
             Route("/schema/prompt.json", self._schema),
             Mount("/static", _Fresh(directory=PAGE)),
         ]
-        return Starlette(routes=routes, middleware=[Middleware(Guard, port=port, token=token)])
 
-    def _snapshot(self) -> bytes:
+    def snapshot(self) -> bytes:
+        """What a fresh client of the stream gets, as JSON: all that is open, and what ended of late."""
         state = self._log.state
         ended = sorted(state.frames.keys() - state.open.keys())[-KEPT:]
         shown = sorted({*ended, *state.open})
@@ -123,56 +121,18 @@ class Web:
             {"version": VERSION, "epoch": log.epoch, "position": log.position, "open": len(log.state.open)}
         )
 
-    async def _frames(self, request: Request) -> Response:
-        """A page of frames, newest first: `?before=` the last id seen, `?limit=`."""
-        state = self._log.state
-        return await self._rows(request, "frames", state.frames, state.next_frame)
-
-    async def _jobs(self, request: Request) -> Response:
-        """A page of jobs, newest first: `?before=` the last id seen, `?limit=`."""
-        state = self._log.state
-        return await self._rows(request, "jobs", state.jobs, state.next_job)
-
-    async def _rows(
-        self, request: Request, table: str, memory: Mapping[int, object], following: int
-    ) -> Response:
-        """The tables hold them all, memory what has changed since they were last written."""
-        before, limit = min(_number(request, "before", following), following), _limit(request)
-        newer = dict(memory)
-        async with self._log.cursor() as cursor:
-            stored = await to_thread.run_sync(restoring.page, cursor, table, before, limit)
-        known = {**{row_key(row): row for row in stored}, **newer, **memory}
-        numbers = sorted((number for number in known if number < before), reverse=True)[:limit]
-        return json({"position": self._log.position, table: [known[number] for number in numbers]})
-
-    async def _known_frame(self, number: int) -> Frame | None:
-        await self._log.recall([("frames", number)])
-        return self._log.state.frames.get(number)
-
-    async def _frame(self, request: Request) -> Response:
-        frame = await self._known_frame(_frame_of(request))
-        if frame is None:
-            return error(404, f"there is no frame {_frame_of(request)}")
-        return json({"position": self._log.position, "frame": frame})
-
     async def _waiting(self, request: Request) -> Response:
         """Files in the inbox that are not taken yet, and why; `more` counts those beyond `?limit=`."""
         outlook = self._inbox()
-        limit = _limit(request)
-        waiting = [{"name": each.name, "why": each.why} for each in outlook.waiting[:limit]]
-        more = max(0, len(outlook.waiting) - limit)
+        most = limit(request)
+        waiting = [{"name": each.name, "why": each.why} for each in outlook.waiting[:most]]
+        more = max(0, len(outlook.waiting) - most)
         return json(
             {"position": self._log.position, "waiting": waiting, "more": more, "ignored": outlook.ignored}
         )
 
     async def _schema(self, request: Request) -> Response:
         return Response(schema.text(), media_type="application/schema+json")
-
-    async def _events(self, request: Request) -> Response:
-        """A page of the log, oldest first: `?after=` a seq, `?limit=`."""
-        events = await self._log.read(_number(request, "after", 0), _limit(request))
-        rows = [msgspec.Raw(codec.message(recorded)) for recorded in events]
-        return json({"position": self._log.position, "events": rows})
 
     async def _submit(self, request: Request) -> Response:
         """Prompts, as in a file: 201 with the job, or the jobs if they came as a list; 422 with the same
@@ -231,21 +191,19 @@ class Web:
             return error(409, str(refusal))
         return json({"position": self._log.position})
 
-    async def _preview(self, request: Request) -> Response:
-        """The picture of exactly `?step=`, or 410: never another step's."""
-        data = self._recent.get(_frame_of(request), _number(request, "step", 0))
-        if data is None:
-            return error(410, "this step's picture is gone")
-        return Response(data, media_type=picture_type(data), headers={"cache-control": _FOREVER})
 
-    async def _final(self, request: Request) -> Response:
-        frame = await self._known_frame(_frame_of(request))
-        if frame is None or frame.path is None:
-            return error(404, "there is no such picture")
-        path = self._settings.home.root / frame.path
-        if not path.is_file():
-            return error(410, f"{frame.path} is gone")
-        return FileResponse(path, media_type="image/png", headers={"cache-control": _FOREVER})
+class _Fork:
+    """Streams go straight to where they are served: a thousand of them would keep a thousand times all that
+    other requests pass on their way.
+    """
+
+    def __init__(self, streams: Streams, rest: ASGIApp) -> None:
+        self._streams = streams
+        self._rest = rest
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        stream = (scope["type"], scope.get("method"), scope.get("path")) == ("http", "GET", STREAM)
+        return (self._streams if stream else self._rest)(scope, receive, send)
 
 
 class _Fresh(StaticFiles):
@@ -275,15 +233,6 @@ def _claim(request: Request) -> str:
     return uuid.uuid4().hex if key is None else hashlib.sha256(f"key {key}".encode()).hexdigest()
 
 
-def _number(request: Request, name: str, default: int) -> int:
-    """A number from the query; the default where it is missing or none."""
-    return whole(request.query_params.get(name, ""), default)
-
-
 def _frame_of(request: Request) -> int:
     """The frame that the address names; 0, which none has, where that is no number."""
     return whole(request.path_params["frame"], 0)
-
-
-def _limit(request: Request) -> int:
-    return min(_number(request, "limit", 100), _PAGE_MAX)

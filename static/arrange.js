@@ -10,6 +10,9 @@
  */
 import { hasEnded } from "./fold.js";
 
+/** Priorities that a prompt may have. */
+const PRIORITIES = { least: -1000, most: 1000 };
+
 /**
  * A frame asked to stop before it began stays in the queue's row: it must not jump away under the hand.
  * @param {Frame} frame
@@ -51,3 +54,23 @@ export function arrange(frames) {
   wall.ended.sort(ORDER.ended);
   return wall;
 }
+
+/**
+ * The priorities that move a job past the one ahead of it, and past the one behind; null where there is
+ * none, or no such priority. Jobs of one priority stand as they came, so one step may pass several.
+ * @param {readonly Frame[]} waiting  in the order of the queue
+ * @param {number} job
+ * @returns {{ sooner: number | null, later: number | null }}
+ */
+export function moves(waiting, job) {
+  const queue = [...new Map(waiting.map((frame) => [frame.job, frame])).values()];
+  const place = queue.findIndex((frame) => frame.job === job);
+  const [ahead, behind] = [queue[place - 1], queue[place + 1]];
+  return {
+    sooner: ahead ? within(ahead.job > job ? ahead.priority : ahead.priority + 1) : null,
+    later: behind ? within(behind.job < job ? behind.priority : behind.priority - 1) : null,
+  };
+}
+
+/** @param {number} priority */
+const within = (priority) => (priority < PRIORITIES.least || priority > PRIORITIES.most ? null : priority);

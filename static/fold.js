@@ -39,7 +39,7 @@
  * @property {string} updated_at
  * @property {string | null} finished_at
  *
- * @typedef {{ seq: number, ts: string, type: string, cause: number | null, data: Record<string, any> }} Message
+ * @typedef {{ seq: number, ts: string, type: string, cause: number | null, data: Record<string, any>, hash?: string }} Message
  *
  * @typedef {object} State
  * @property {string} epoch  names the log: frame 7 of another log is another picture
@@ -51,15 +51,20 @@
  * @property {string | null} paused_by  who paused the queue; null while it runs
  * @property {ReadonlyMap<number, Frame>} frames
  * @property {number} older  ended frames that are not among `frames`
+ * @property {import("./pace.js").Makings} makings  what is known of the attempts under way
  *
- * @typedef {Omit<State, "epoch" | "frames"> & { frames: Frame[] }} Snapshot
+ * @typedef {Omit<State, "epoch" | "frames" | "makings"> & { frames: Frame[] }} Snapshot
  */
+import { observe } from "./pace.js";
 
 /**
  * Ended frames kept, those with the highest numbers, as in the daemon's snapshot: a page left open for a
  * month shows what a reload would.
  */
 const ENDED_KEPT = 200;
+
+/** What stands where words were. */
+const REDACTED = "[redacted]";
 
 /** @type {ReadonlySet<Status>} */
 const ENDED = new Set(["done", "cancelled", "failed"]);
@@ -74,7 +79,24 @@ export const hasEnded = (frame) => ENDED.has(frame.status);
  * @returns {State}
  */
 export function fromSnapshot(snapshot, epoch) {
-  return { ...snapshot, epoch, frames: new Map(snapshot.frames.map((frame) => [frame.id, frame])) };
+  return { ...snapshot, epoch, frames: new Map(snapshot.frames.map((frame) => [frame.id, frame])), makings: new Map() };
+}
+
+/**
+ * With what a frame's own events tell of the attempt under way, which a snapshot does not have.
+ * @param {State} state
+ * @param {Message[]} events  the frame's, in order
+ * @returns {State}
+ */
+export function recall(state, events) {
+  const heard = events.reduce(observe, /** @type {import("./pace.js").Makings} */ (new Map()));
+  const makings = new Map(state.makings);
+  for (const [id, making] of heard) {
+    const known = makings.get(id);
+    const ended = state.frames.get(id)?.status !== "running";
+    if (!ended && (!known || making.step >= known.step)) makings.set(id, making);
+  }
+  return { ...state, makings };
 }
 
 /**
@@ -86,13 +108,14 @@ export function fromSnapshot(snapshot, epoch) {
  */
 export function fold(state, message) {
   if (message.seq <= state.position) return state;
-  const next = { ...state, position: message.seq };
+  const next = { ...state, position: message.seq, makings: state.frames.has(message.data.frame) ? observe(state.makings, message) : state.makings };
   const { type, data, ts } = message;
   if (type === "JobAccepted") return withFrames(next, queued(data, ts));
   if (type === "DaemonStarted") return { ...next, version: data.version, model: data.model, devices: data.devices };
   if (type === "ModelLoaded") return { ...next, devices: named(state.devices, data.device) };
   if (type === "QueuePaused") return { ...next, paused_by: data.by };
   if (type === "QueueResumed") return { ...next, paused_by: null };
+  if (type === "EventRedacted") return withFrames(next, redacted(state.frames.values(), data));
   if (type === "JobReprioritised") return withFrames(next, reprioritised(state.frames.values(), data, ts));
   const frame = state.frames.get(data.frame);
   const change = CHANGES.get(type);
@@ -137,6 +160,20 @@ function queued({ job, first_frame, seeds, prompt }, ts) {
 function reprioritised(frames, { job, priority }, ts) {
   const left = [...frames].filter((frame) => frame.job === job && !hasEnded(frame));
   return left.map((frame) => ({ ...frame, priority, updated_at: ts }));
+}
+
+/**
+ * The job's frames without words that are forgotten: whoever comes later hears of them without.
+ * @param {Iterable<Frame>} frames
+ * @param {Record<string, any>} data
+ * @returns {Frame[]}
+ */
+function redacted(frames, { job, fields }) {
+  /** @type {Partial<Frame>} */
+  const gone = {};
+  if (fields.includes("prompt.prompt")) gone.prompt = REDACTED;
+  if (fields.includes("prompt.negative_prompt")) gone.negative_prompt = REDACTED;
+  return [...frames].filter((frame) => frame.job === job).map((frame) => ({ ...frame, ...gone }));
 }
 
 /**

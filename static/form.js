@@ -61,7 +61,7 @@ function numberOf(written) {
 }
 
 /** @param {import("./api.js").Accepted} accepted */
-function queuedText({ job, frames }) {
+export function queuedText({ job, frames }) {
   return `Job ${job} is queued: ${frames.length === 1 ? "frame" : "frames"} ${frames.join(", ")}.`;
 }
 

@@ -1,73 +1,103 @@
 // @ts-check
 /**
- * The head of the page and what stands for an empty wall: counts, model, device, and how to begin.
+ * The head of the page, the queue's switches, and what stands for an empty wall: counts, model, device,
+ * pause, stopping everything, and how to begin.
+ *
+ * @typedef {import("./fold.js").State} State
  */
-import { askQueue } from "./api.js";
+import { askQueue, stopAll } from "./api.js";
 import { arrange } from "./arrange.js";
 import { dropCommand, pauseText } from "./words.js";
-import { write } from "./write.js";
+import { byId, onPress, write } from "./write.js";
+
+/** Milliseconds in which stopping everything waits to be confirmed. */
+const CONFIRM = 4000;
 
 /**
- * @param {Document} page
- * @returns {(state: import("./fold.js").State) => void}
+ * @param {import("./notices.js").Notify} notify
+ * @returns {(state: State) => void}
  */
-export function makeHeader(page) {
-  /** @param {string} id */
-  const byId = (id) => /** @type {HTMLElement} */ (page.getElementById(id));
+export function makeHeader(notify) {
   const command = byId("command");
-  byId("copy").addEventListener("click", async ({ currentTarget }) => {
-    await navigator.clipboard.writeText(command.textContent ?? "");
-    if (currentTarget instanceof HTMLElement) currentTarget.textContent = "Copied";
+  onPress(byId("copy"), async () => {
+    await navigator.clipboard.writeText(command.textContent);
+    write(byId("copy"), "Copied");
   });
-
-  const showPause = makePause(byId("pause"), byId("paused"));
+  const showPause = makePause(byId("pause"), byId("paused"), notify);
+  const askForAll = makeConfirmed(byId("stop-all"), () => stopAll("all"), notify);
+  const askForWaiting = makeConfirmed(byId("stop-waiting"), () => stopAll("all-but-running"), notify);
 
   return (state) => {
     const wall = arrange(state.frames.values());
+    const [developing, waiting] = [wall.developing.length, wall.waiting.length];
     const done = wall.ended.filter((frame) => frame.status === "done").length;
-    write(byId("running"), String(wall.developing.length));
-    write(byId("queued"), String(wall.waiting.length));
+    write(byId("running"), String(developing));
+    write(byId("queued"), String(waiting));
     // Ended frames that were left out may be done or not: the number is then a least one.
     write(byId("done"), state.older ? `${done}+` : String(done));
     write(byId("model"), state.model);
     // "auto" is a wish, not a device: which one it came to is known once the child has loaded.
     write(byId("device"), state.devices.filter((name) => name !== "auto").join(", ") || "–");
     write(command, dropCommand(state.inbox));
-    write(byId("older"), state.older ? `${state.older} older pictures are in the history and not shown here.` : "");
     showPause(state.paused_by);
-    page.body.classList.toggle("lit", wall.developing.length > 0);
+    askForAll(developing + waiting, (count) => `Stop all ${count}`);
+    askForWaiting(developing ? waiting : 0, (count) => `Stop the ${count} waiting`);
+    document.body.classList.toggle("lit", developing > 0);
+    byId("queue").hidden = developing + waiting === 0 && state.paused_by === null;
     byId("empty").hidden = state.frames.size > 0;
     byId("head").title = `Safelight ${state.version}`;
   };
 }
 
 /**
- * The queue's switch: one button that pauses or resumes, and beside it who paused or what went wrong.
+ * The queue's switch: one button that pauses or resumes, and beside it who paused.
  * @param {HTMLElement} button
  * @param {HTMLElement} said
+ * @param {import("./notices.js").Notify} notify
  * @returns {(pausedBy: string | null) => void}
  */
-function makePause(button, said) {
+function makePause(button, said, notify) {
   /** @type {string | null} */
   let pausedBy = null;
-  let trouble = "";
-
-  function paint() {
-    write(button, pausedBy === null ? "Pause" : "Resume");
-    write(said, trouble || pauseText(pausedBy));
-    button.title = pausedBy === null ? "Begin no new pictures; what develops goes on" : "Nothing new begins while the queue is paused; what develops goes on";
-  }
-
-  button.addEventListener("click", async () => {
-    if (button.getAttribute("aria-disabled") === "true") return;
-    button.setAttribute("aria-disabled", "true");
-    trouble = (await askQueue(pausedBy === null ? "pause" : "resume")) ?? "";
-    button.removeAttribute("aria-disabled");
-    paint();
+  onPress(button, async () => {
+    const trouble = await askQueue(pausedBy === null ? "pause" : "resume");
+    if (trouble) notify(trouble);
   });
   return (by) => {
-    if (by !== pausedBy) trouble = "";
     pausedBy = by;
+    write(button, by === null ? "Pause" : "Resume");
+    write(said, pauseText(by));
+    button.title = by === null ? "Begin no new pictures; what develops goes on" : "Nothing new begins while the queue is paused; what develops goes on";
+  };
+}
+
+/**
+ * A button that ends the work of many pictures asks once more, in its own place.
+ * @param {HTMLElement} button
+ * @param {() => Promise<string | null>} act
+ * @param {import("./notices.js").Notify} notify
+ * @returns {(count: number, name: (count: number) => string) => void}  hidden where there are none
+ */
+function makeConfirmed(button, act, notify) {
+  let sure = false;
+  let label = "";
+  function paint() {
+    write(button, sure ? "Really stop?" : label);
+    button.classList.toggle("sure", sure);
+  }
+  onPress(button, async () => {
+    sure = !sure;
+    paint();
+    if (sure) {
+      setTimeout(() => ((sure = false), paint()), CONFIRM);
+      return;
+    }
+    const trouble = await act();
+    if (trouble) notify(trouble);
+  });
+  return (count, name) => {
+    label = name(count);
+    button.hidden = count === 0;
     paint();
   };
 }

@@ -1,24 +1,46 @@
 // @ts-check
 /**
- * What no card can show (a refused file, a model that does not load), until a person waves it away.
+ * What no card can show (a refused file, a model that does not load) and what was just done, with a way
+ * back where there is one; until a person waves it away.
  */
+import { make } from "./write.js";
 
 /** More than these would push the pictures off the window; the log has all of them. */
 const KEPT = 4;
+/** Milliseconds that an offer to undo stays. */
+const UNDO = 12_000;
 
 /**
- * @param {HTMLElement} list  a live region, so that each notice is also read out
- * @returns {(text: string) => void}
+ * @typedef {(text: string, undo?: () => Promise<string | null>) => void} Notify
+ *   `undo` answers what went wrong, in words
+ */
+
+/**
+ * @param {HTMLElement} list
+ * @returns {Notify}
  */
 export function makeNotices(list) {
-  return (text) => {
-    const notice = document.createElement("p");
-    const close = document.createElement("button");
-    close.type = "button";
-    close.textContent = "Dismiss";
-    close.addEventListener("click", () => notice.remove());
-    notice.append(text, close);
+  /** @type {Notify} */
+  function notify(text, undo) {
+    const notice = make("p", {}, make("span", {}, text));
+    if (undo) notice.append(undoButton(notice, undo, notify));
+    notice.append(make("button", { type: "button", onclick: () => notice.remove() }, "Dismiss"));
     list.prepend(notice);
     while (list.childElementCount > KEPT) list.lastElementChild?.remove();
-  };
+    if (undo) setTimeout(() => notice.contains(document.activeElement) || notice.remove(), UNDO);
+  }
+  return notify;
+}
+
+/**
+ * @param {HTMLElement} notice
+ * @param {() => Promise<string | null>} undo
+ * @param {Notify} notify
+ */
+function undoButton(notice, undo, notify) {
+  return make("button", { type: "button", className: "undo", onclick: async () => {
+    notice.remove();
+    const trouble = await undo();
+    if (trouble) notify(trouble);
+  } }, "Undo");
 }

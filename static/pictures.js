@@ -9,6 +9,7 @@
  *
  * @typedef {import("./fold.js").Frame} Frame
  * @typedef {{ url: string, kind: "preview" | "final", step: number, rank: number, alt: string }} Picture
+ * @typedef {(picture: Picture | null, backwards?: boolean) => void} Develop  `backwards`: an older one may come, or none
  */
 
 /** More than any frame has steps: a later attempt outranks every step of the one before. */
@@ -17,10 +18,17 @@ const STEPS = 1e6;
 const FADE = 180;
 
 /**
+ * With the log's epoch, by which a picture's address is its own for ever.
+ * @param {string} url
+ * @param {string} epoch
+ */
+export const ofLog = (url, epoch) => `${url}${url.includes("?") ? "&" : "?"}log=${encodeURIComponent(epoch)}`;
+
+/**
  * @param {Frame} frame
  * @param {string} epoch
  */
-export const finalUrl = ({ id }, epoch) => `/frames/${id}/final?log=${encodeURIComponent(epoch)}`;
+export const finalUrl = ({ id }, epoch) => ofLog(`/frames/${id}/final`, epoch);
 
 /**
  * The newest picture that the daemon has of a frame.
@@ -30,54 +38,69 @@ export const finalUrl = ({ id }, epoch) => `/frames/${id}/final?log=${encodeURIC
  */
 export function newestPicture(frame, epoch) {
   const { id, step, attempt } = frame;
-  if (frame.status === "done") {
+  if (frame.status === "done" || (frame.status === "cancelled" && frame.path !== null)) {
     if (frame.path === null) return null; // deleted since, or missing
-    const url = finalUrl(frame, epoch);
-    return { url, kind: "final", step, rank: Infinity, alt: frame.prompt };
+    return { url: finalUrl(frame, epoch), kind: "final", step, rank: Infinity, alt: frame.prompt };
   }
   if (frame.preview === null || step === 0) return null;
-  const url = `/frames/${id}/preview?step=${step}&log=${encodeURIComponent(epoch)}`;
+  const url = ofLog(`/frames/${id}/preview?step=${step}`, epoch);
   return { url, kind: "preview", step, rank: attempt * STEPS + step, alt: `${frame.prompt}, after step ${step}` };
 }
 
 /**
  * Show pictures on a sheet: returns the function that takes each newer one.
  * @param {HTMLElement} sheet
- * @returns {(picture: Picture | null) => void}
+ * @returns {Develop}
  */
 export function developOn(sheet) {
   let shown = 0;
   let laidAt = -Infinity;
   let busy = false;
+  let turns = 0;
   /** @type {Picture | null} */
   let wanted = null;
 
   async function work() {
     busy = true;
     while (wanted) {
-      const picture = wanted;
+      const [picture, turn] = [wanted, turns];
       wanted = null;
-      if (picture.rank <= shown || !(await lay(sheet, picture, laidAt))) continue;
+      if (picture.rank <= shown || !(await lay(sheet, picture, laidAt, () => turn === turns))) continue;
       shown = picture.rank;
       laidAt = performance.now();
     }
     busy = false;
   }
 
-  return (picture) => {
+  return (picture, backwards = false) => {
+    if (backwards && shown !== (picture?.rank ?? 0)) {
+      if (!picture) clear(sheet);
+      wanted = null;
+      shown = 0;
+      turns += 1;
+    }
     if (!picture || picture.rank <= shown) return;
     wanted = picture;
     if (!busy) work();
   };
 }
 
+/** @param {HTMLElement} sheet */
+function clear(sheet) {
+  for (const image of sheet.querySelectorAll(".picture, .beneath")) {
+    image.remove();
+    image.dispatchEvent(new Event("error")); // one that was still to load will not
+  }
+}
+
 /**
  * @param {HTMLElement} sheet
  * @param {Picture} picture
  * @param {number} laidAt  when the last one was
- * @returns {Promise<boolean>} whether it could be had
+ * @param {() => boolean} isWanted  whether it still is, once it has come
+ * @returns {Promise<boolean>} whether it lies there
  */
-async function lay(sheet, picture, laidAt) {
+async function lay(sheet, picture, laidAt, isWanted) {
   const image = new Image();
   image.className = "picture";
   image.alt = picture.alt;
@@ -90,13 +113,14 @@ async function lay(sheet, picture, laidAt) {
   } catch {
     return false;
   }
+  if (!isWanted()) return false;
   swap(sheet, image, Math.min(FADE, (performance.now() - laidAt) / 2));
   return true;
 }
 
 /**
  * A finished picture on an empty sheet has nothing to flicker over: the browser fetches it once the
- * card comes near the window, so two hundred finished pictures do not all load at once.
+ * card comes near the window, so that not all finished pictures load at once.
  * @param {HTMLElement} sheet
  * @param {HTMLImageElement} image
  * @param {string} url
@@ -130,8 +154,11 @@ function swap(sheet, image, fade) {
     last.className = "beneath";
     last.alt = "";
   }
-  // How many pixels the enlargement has to smooth over; see .picture in viewer.css.
+  // How many pixels the enlargement has to smooth over; see .picture in wall.css.
   image.style.setProperty("--across", String(image.naturalWidth));
   sheet.append(image);
-  if (!matchMedia("(prefers-reduced-motion: reduce)").matches) image.animate({ opacity: [0, 1] }, fade);
+  if (!isStill()) image.animate({ opacity: [0, 1] }, fade);
 }
+
+/** Whether the person asked for no motion. */
+export const isStill = () => matchMedia("(prefers-reduced-motion: reduce)").matches;

@@ -1,10 +1,11 @@
 // @ts-check
 /**
- * The life of the one event stream: it opens, it breaks, it comes back, for as long as the page lives.
+ * The life of the one event stream: it opens, it breaks, it comes back, for as long as it is followed.
  *
  * The browser's EventSource reconnects by itself with Last-Event-ID while it can, and the daemon then
  * sends what was missed. It gives up for good (readyState 2) on any answer but 200, so a timer opens a
- * new one, which begins with a snapshot. Nothing is kept here: the state is its hearer's.
+ * new one, which begins with a snapshot. No DOM: it runs in the page or in the worker that all tabs share.
+ * Nothing is kept here: the state is its hearer's.
  *
  * @typedef {object} Hearer
  * @property {(snapshot: import("./fold.js").Snapshot, epoch: string) => void} snapshot

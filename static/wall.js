@@ -2,20 +2,25 @@
 /**
  * The wall: the state's frames as cards, keyed by frame id, each made once and moved as little as can be.
  *
- * A card never moves under the hand. While the pointer is on a Stop button, and for a moment after the
- * button was pressed or went (the next frame's must not slide under a click on its way), cards stay where
- * they are: they go on developing, and new ones join at the end of the queue. Moving a card never takes
- * the focus from it.
+ * A card never moves under the hand. While the pointer is on a button that asks for something, and for a
+ * moment after it was pressed or went (the next frame's must not slide under a click on its way), cards
+ * stay where they are: they go on developing, and new ones join at the end of the queue. Moving a card
+ * never takes the focus from it. Of long rows the beginning hangs here; the history has everything.
  *
  * @typedef {import("./fold.js").Frame} Frame
  * @typedef {import("./fold.js").State} State
  * @typedef {import("./card.js").Card} Card
  * @typedef {Record<import("./arrange.js").Place, HTMLElement>} Rows
+ * @typedef {{ card: Card, frame: Frame | null, around: string }} Hung
  */
-import { arrange } from "./arrange.js";
+import { arrange, moves } from "./arrange.js";
+import { stepPaces, waits } from "./pace.js";
+import { move, sortRow } from "./moving.js";
 
 /** Milliseconds: longer than a double click takes, or a hand that has begun to press. */
 const CALM = 700;
+/** Cards in a row, at most: what a person looks through without searching. */
+const SHOWN = { developing: 200, waiting: 60, ended: 60 };
 
 /**
  * @param {HTMLElement} root
@@ -23,34 +28,37 @@ const CALM = 700;
  * @param {(frame: Frame, epoch: string) => Card} make
  */
 export function makeWall(root, rows, make) {
-  /** @type {Map<number, { card: Card, frame: Frame | null }>} */
+  /** @type {Map<number, Hung>} */
   const hung = new Map();
   let epoch = "";
-  /** @type {State | null} */
-  let state = null;
+  /** @type {Record<string, Frame[]>} */
+  let arranged = { developing: [], waiting: [], ended: [] };
   /** @type {ReturnType<typeof setTimeout> | null} */
   let calm = null;
 
   /** @param {Frame} frame */
   function hang(frame) {
-    const place = { card: make(frame, epoch), frame: null };
+    const place = { card: make(frame, epoch), frame: null, around: "" };
     hung.set(frame.id, place);
     rows.waiting.append(place.card.element);
     return place;
   }
 
-  /** @param {State} newest */
-  function render(newest) {
+  /**
+   * @param {State} newest
+   * @param {{ past: boolean, chosen: ReadonlySet<number> }} look
+   */
+  function render(newest, look) {
     if (underHand(root)) stayCalm(); // asked first: the button may go with this very state
     if (newest.epoch !== epoch) takeDown(() => true);
     epoch = newest.epoch;
-    state = newest;
-    takeDown((id) => !newest.frames.has(id));
-    for (const frame of newest.frames.values()) {
-      const place = hung.get(frame.id) ?? hang(frame);
-      if (place.frame !== frame) place.card.show(frame);
-      place.frame = frame;
-    }
+    const whole = arrange(newest.frames.values());
+    arranged = { developing: whole.developing.slice(0, SHOWN.developing), waiting: whole.waiting.slice(0, SHOWN.waiting), ended: whole.ended.slice(0, SHOWN.ended) };
+    const shown = Object.values(arranged).flat();
+    const kept = new Set(shown.map((frame) => frame.id));
+    takeDown((id) => !kept.has(id));
+    const surroundings = surroundingsOf(newest, whole, look);
+    for (const frame of shown) show(hung.get(frame.id) ?? hang(frame), frame, surroundings(frame));
     order();
   }
 
@@ -64,8 +72,7 @@ export function makeWall(root, rows, make) {
   }
 
   function order() {
-    if (!state) return;
-    if (calm === null && !underHand(root)) arrangeCards(state.frames.values(), hung, rows);
+    if (calm === null && !underHand(root)) arrangeCards(arranged, hung, rows);
     for (const row of Object.values(rows)) row.parentElement?.toggleAttribute("hidden", !row.firstElementChild);
   }
 
@@ -79,13 +86,64 @@ export function makeWall(root, rows, make) {
 
   root.addEventListener("pointerout", () => requestAnimationFrame(order));
   root.addEventListener("click", ({ target }) => {
-    if (target instanceof Element && target.closest(".stop")) stayCalm();
+    if (target instanceof Element && target.closest(".asks")) stayCalm();
   });
   return {
     render,
+    /** The card that this element belongs to. */
+    cardAt: (/** @type {Element | null} */ element) => {
+      const found = element?.closest(".card");
+      return found instanceof HTMLElement ? (hung.get(Number(found.dataset.frame))?.card ?? null) : null;
+    },
+    /** The cards in reading order. */
+    cards: () => /** @type {HTMLElement[]} */ ([...root.querySelectorAll(".card")]),
+    /** Have a frame's newest picture fetched before the wall is painted. @param {Frame | undefined} frame */
+    hurry: (frame) => frame && hung.get(frame.id)?.card.hurry(frame),
     /** Ask again for the pictures that could not be had. */
     refetch: () => hung.forEach(({ card }) => card.refetch()),
   };
+}
+
+/**
+ * A card is painted only where it differs from what it shows.
+ * @param {Hung} place
+ * @param {Frame} frame
+ * @param {import("./card.js").Surroundings} around
+ */
+function show(place, frame, around) {
+  const told = JSON.stringify(around);
+  if (place.frame === frame && place.around === told) return;
+  place.card.show(frame, around);
+  place.frame = frame;
+  place.around = told;
+}
+
+/**
+ * @param {State} state
+ * @param {Record<import("./arrange.js").Place, Frame[]>} whole
+ * @param {{ past: boolean, chosen: ReadonlySet<number> }} look
+ * @returns {(frame: Frame) => import("./card.js").Surroundings}
+ */
+function surroundingsOf(state, { developing, waiting }, { past, chosen }) {
+  const begins = waits(developing, waiting, state.makings, stepPaces(state.frames.values()), state.devices.length);
+  /** @type {Map<number, number>} */
+  const left = new Map();
+  for (const { job } of [...developing, ...waiting]) left.set(job, (left.get(job) ?? 0) + 1);
+  /** @type {Map<number, ReturnType<typeof moves>>} */
+  const known = new Map();
+  const ways = (/** @type {number} */ job) => {
+    const found = known.get(job) ?? moves(waiting, job);
+    known.set(job, found);
+    return found;
+  };
+  return (frame) => ({
+    making: state.makings.get(frame.id),
+    wait: frame.status === "queued" && state.paused_by === null ? begins.get(frame.id) : undefined,
+    ...(frame.status === "queued" ? ways(frame.job) : { sooner: null, later: null }),
+    siblings: left.get(frame.job) ?? 1,
+    past,
+    chosen: chosen.has(frame.id),
+  });
 }
 
 /**
@@ -93,16 +151,16 @@ export function makeWall(root, rows, make) {
  * @param {HTMLElement} root
  */
 function underHand(root) {
-  return matchMedia("(hover: hover)").matches && root.querySelector(".stop:not([hidden]):hover") !== null;
+  return matchMedia("(hover: hover)").matches && root.querySelector(".asks:not([hidden]):hover") !== null;
 }
 
 /**
- * @param {Iterable<Frame>} frames
- * @param {ReadonlyMap<number, { card: Card }>} hung
+ * @param {Record<string, Frame[]>} arranged
+ * @param {ReadonlyMap<number, Hung>} hung
  * @param {Rows} rows
  */
-function arrangeCards(frames, hung, rows) {
-  const places = Object.entries(arrange(frames)).map(([place, list]) => ({
+function arrangeCards(arranged, hung, rows) {
+  const places = Object.entries(arranged).map(([place, list]) => ({
     row: rows[/** @type {keyof Rows} */ (place)],
     cards: list.flatMap(({ id }) => hung.get(id)?.card.element ?? []),
   }));
@@ -111,32 +169,4 @@ function arrangeCards(frames, hung, rows) {
     for (const card of cards) if (card.parentElement !== row) move(row, card, null);
   }
   for (const { row, cards } of places) sortRow(row, cards);
-}
-
-/**
- * @param {HTMLElement} row
- * @param {HTMLElement[]} cards
- */
-function sortRow(row, cards) {
-  let next = row.firstElementChild;
-  for (const card of cards) {
-    if (card === next) next = next.nextElementSibling;
-    else move(row, card, next);
-  }
-}
-
-/**
- * `moveBefore` keeps focus, hover and running fades; browsers that lack it get the focus back by hand.
- * @param {HTMLElement} row
- * @param {HTMLElement} card
- * @param {Element | null} before
- */
-function move(row, card, before) {
-  if ("moveBefore" in row) {
-    row.moveBefore(card, before);
-    return;
-  }
-  const focused = card.contains(document.activeElement) ? document.activeElement : null;
-  /** @type {HTMLElement} */ (row).insertBefore(card, before);
-  if (focused instanceof HTMLElement) focused.focus({ preventScroll: true });
 }

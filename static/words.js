@@ -5,6 +5,8 @@
  * @typedef {import("./fold.js").Frame} Frame
  */
 
+import { secondsLeft } from "./pace.js";
+
 /** @param {Frame} frame */
 export const fileName = (frame) => frame.path?.split("/").at(-1) ?? `frame_${frame.id}.png`;
 
@@ -37,9 +39,48 @@ function tookText({ created_at, finished_at }) {
  * @param {Frame} frame
  * @returns {string[]}
  */
-export function facts({ id, job, width, height, seed, attempt }) {
+export function facts({ id, job, width, height, seed, attempt, priority }) {
   const words = [`job ${job} · frame ${id}`, `${width} × ${height}`, `seed ${seed}`];
+  if (priority) words.push(`priority ${priority}`);
   return attempt > 1 ? [...words, `attempt ${attempt}`] : words;
+}
+
+/**
+ * How a picture gets on: the noise that is left, the time that is left, and where it is made.
+ * @param {Frame} frame
+ * @param {import("./pace.js").Making | undefined} making
+ * @returns {string[]}
+ */
+export function paceTexts(frame, making) {
+  const left = secondsLeft(frame, making);
+  const words = making?.sigma == null ? [] : [`σ ${sigmaText(making.sigma)}`];
+  if (frame.status === "running" && frame.step === frame.steps) words.push("decoding the picture");
+  else if (frame.status === "running" && left !== null) words.push(`about ${durationText(left)} left`);
+  if (frame.device !== null) words.push(`on ${frame.device}`);
+  return words;
+}
+
+/** @param {number} sigma */
+export const sigmaText = (sigma) => sigma.toFixed(sigma < 10 ? 2 : 1);
+
+/**
+ * A time as people say it: rounded as coarsely as it is uncertain.
+ * @param {number} seconds
+ */
+export function durationText(seconds) {
+  if (seconds < 59.5) return `${Math.max(1, Math.round(seconds))} s`;
+  const minutes = Math.round(seconds / 60);
+  if (minutes < 60) return `${minutes} min`;
+  return minutes % 60 ? `${Math.floor(minutes / 60)} h ${minutes % 60} min` : `${minutes / 60} h`;
+}
+
+/** @param {number | undefined} seconds */
+export const waitText = (seconds) => (seconds === undefined ? "" : seconds < 1 ? "begins next" : `begins in about ${durationText(seconds)}`);
+
+/** @param {number} bytes */
+export function bytesText(bytes) {
+  if (bytes < 1000) return `${bytes} B`;
+  return bytes < 1e6 ? `${(bytes / 1000).toFixed(1)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
 }
 
 /**
@@ -95,3 +136,17 @@ export const waitingText = ({ name, why }) => `${name} waits in the inbox – ${
  */
 export const ignoredText = (count) =>
   `${count} ${count === 1 ? "entry" : "entries"} of the inbox ${count === 1 ? "is" : "are"} ignored (not a prompt file's name)`;
+
+/**
+ * A moment of the log, with its day unless that is today.
+ * @param {string} ts
+ * @param {Date} [now]
+ */
+export function momentText(ts, now = new Date()) {
+  const moment = new Date(ts);
+  const day = moment.toDateString() === now.toDateString() ? "" : `${dayText(moment)} `;
+  return `${day}${clock(moment)}`;
+}
+
+/** @param {Date} moment */
+export const dayText = (moment) => moment.toLocaleDateString(undefined, { year: "numeric", month: "short", day: "numeric" });

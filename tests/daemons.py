@@ -69,7 +69,7 @@ class Daemon:
 
     def stream(self, after: int = 0) -> Iterator[Message]:
         """The log's events after `after`, over SSE, as they come."""
-        params = {"after": after}
+        params: dict[str, str | int] = {"after": after, "steps": "all"}
         with httpx.stream("GET", f"{self.url}api/events", params=params, timeout=TIMEOUT) as answer:
             for line in answer.iter_lines():
                 if line.startswith("data: ") and (message := json.loads(line[6:])):

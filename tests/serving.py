@@ -83,11 +83,11 @@ class Told:
 class Stream:
     """One client of the event stream."""
 
-    def __init__(self, url: str, last: str | None = None) -> None:
+    def __init__(self, url: str, last: str | None = None, query: str = "") -> None:
         """`last` is what a browser sends as Last-Event-ID."""
         self._client = httpx.AsyncClient(timeout=PATIENCE)
         headers = {} if last is None else {"last-event-id": last}
-        self._request = self._client.build_request("GET", f"{url}/api/events", headers=headers)
+        self._request = self._client.build_request("GET", f"{url}/api/events{query}", headers=headers)
 
     async def __aenter__(self) -> Self:
         self._answer = await self._client.send(self._request, stream=True)
@@ -112,6 +112,11 @@ class Stream:
                 elif "data" in fields:
                     return Told(fields)
         raise Ended
+
+    async def line(self) -> str:
+        """The next line as it came, which may be a comment."""
+        with anyio.fail_after(PATIENCE):
+            return await anext(self._lines)
 
     async def up_to(self, seq: int) -> list[Told]:
         """The messages up to this event."""

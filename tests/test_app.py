@@ -13,6 +13,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from daemon import strips
 from daemon.pictures import final_name
 from daemon.settings import Home
 from tests.conftest import furnished
@@ -57,7 +58,9 @@ BROKEN = {
 def ran(tmp_path_factory: pytest.TempPathFactory, demo_checkpoint: Path) -> Home:
     """A home whose daemon ran until nothing was left to do: good files, in their order, and broken ones."""
     home = furnished(tmp_path_factory.mktemp("ran") / "home", demo_checkpoint)
-    for number, content in enumerate((RED_CIRCLE, QUICK, QUICK, {**QUICK, "seed": 2})):
+    for number, content in enumerate(
+        (RED_CIRCLE, QUICK, QUICK, {**QUICK, "seed": 2, "preview": {"keep": "none"}})
+    ):
         drop(home, f"{number}.json", {**content, "priority": -number})
     for name, text in BROKEN.items():
         drop(home, name, text)
@@ -67,14 +70,25 @@ def ran(tmp_path_factory: pytest.TempPathFactory, demo_checkpoint: Path) -> Home
 
 def test_a_dropped_prompt_becomes_a_picture_and_the_log_tells_each_step(ran: Home) -> None:
     """The seed's flow, in its order."""
-    of_it = "SELECT data->>'skipped' FROM events WHERE type = 'PreviewWritten' AND frame = 1"
-    previews = query(ran, of_it)
-    assert len(previews) + sum(int(skipped) for (skipped,) in previews) == 8
+    of_it = "SELECT data->>'step', data->>'skipped' FROM events WHERE type = 'PreviewWritten' AND frame = 1"
+    previews = query(ran, f"{of_it} ORDER BY seq")
+    assert len(previews) + sum(int(skipped) for _, skipped in previews) == 8
     steps = ["PreviewWritten"] * len(previews)
     assert story(ran, 1) == ["FrameCreated", *steps, "FinalWritten", "PreviewDeleted"]
     finals = query(ran, "SELECT path FROM frames ORDER BY id")
     assert {path.name for path in ran.frames.iterdir()} == {Path(final).name for (final,) in finals}
     assert query(ran, "SELECT status, step, steps, job_id FROM frames WHERE id = 1") == [("done", 8, 8, 1)]
+    assert kept(ran, 1) == [*(int(step) for step, _ in previews), 8]
+    assert [path.name for path in sorted(ran.strips.iterdir())] == ["1.strip", "2.strip", "3.strip"]
+
+
+def kept(home: Home, frame: int) -> list[int]:
+    """The steps of a frame's strip, the finished picture last."""
+    ((epoch,),) = query(home, "SELECT epoch FROM _log")
+    path = strips.path_of(home.strips, frame)
+    found = strips.index(path, epoch)
+    assert all(strips.read(path, one) for one in found)
+    return [one.step for one in found]
 
 
 def test_the_same_seed_gives_the_same_pixels_and_another_seed_others(ran: Home) -> None:
@@ -151,6 +165,9 @@ def test_a_frame_goes_on_from_its_stored_state_after_kill_9(home: Home, victim: 
     disturbed, undisturbed = pixels(home)
     assert disturbed == undisturbed
     assert not [path.name for path in home.frames.iterdir() if path.suffix != ".png"]
+    *steps, last = kept(home, 1)
+    assert steps == sorted(set(steps))
+    assert last == 40
 
 
 def dropped(daemon: Daemon, name: str, content: object) -> tuple[int, int]:

@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from starlette.routing import Route
 
 from daemon.history import reading
 from daemon.settings import Home
+from tests.serving import site
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -25,6 +27,20 @@ def test_the_events_page_is_what_the_types_say() -> None:
     """`python docs/build.py` makes it anew."""
     page = runpy.run_path(str(ROOT / "docs" / "build.py"))["page"]()
     assert (ROOT / "docs" / "events.md").read_text() == page
+
+
+@pytest.mark.anyio
+async def test_the_http_page_names_every_route(tmp_path: Path) -> None:
+    """One row for each, and no row for what there is not."""
+    async with site(tmp_path) as served:
+        there = {
+            f"{method} {route.path}"
+            for route in served.web.routes()
+            if isinstance(route, Route)
+            for method in (route.methods or {"GET"}) - {"HEAD"}
+        }
+    rows = re.findall(r"^\| `((?:GET|POST) [^`]+)` \|", (ROOT / "docs" / "http.md").read_text(), re.MULTILINE)
+    assert sorted(rows) == sorted({*there, "GET /static/{path}"})
 
 
 def test_the_map_names_every_module() -> None:

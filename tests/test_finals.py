@@ -11,7 +11,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from daemon import finals
+from daemon import finals, strips
 from daemon.events.log import Log
 from daemon.history import alone
 from daemon.history.audit import audit
@@ -19,6 +19,7 @@ from daemon.projections.state import KEPT, State
 from daemon.settings import Home
 from tests.history.homes import made, picture, record, served
 from tests.history.test_audit import quietly
+from tests.stories import accepted, cancelled
 
 pytestmark = pytest.mark.anyio
 LATER = datetime.now(UTC) + timedelta(days=1)
@@ -53,6 +54,18 @@ async def test_what_was_finished_before_goes_and_the_log_says_so(home: Home) -> 
         assert all(gone.bytes > 0 for gone in portion.gone)
         assert left(home) == [f"task_{n}.png" for n in range(1, 6) if n not in pruned]
     assert (await anyio.to_thread.run_sync(audit, home, quietly)).findings == []
+
+
+async def test_kept_steps_go_with_what_they_led_to(home: Home) -> None:
+    """Of finished pictures and of stopped frames, and only of those that had ended by then."""
+    async with alone.log_of(home) as log:
+        await log.decide(lambda _: [accepted(6, 6), cancelled(6, 6), accepted(7, 7)])
+        for frame in range(1, 8):
+            strips.begin(strips.path_of(home.strips, frame), log.epoch, 0)
+        await finals.prune(log, home, datetime.fromisoformat("2020-01-01T00:00Z"), None)
+        assert len(list(home.strips.iterdir())) == 7
+        await finals.prune(log, home, LATER, None)
+        assert [path.name for path in home.strips.iterdir()] == ["7.strip"]
 
 
 async def test_only_the_project_that_was_asked_for(home: Home) -> None:

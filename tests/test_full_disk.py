@@ -1,6 +1,5 @@
 """Machines that refuse: a full disk, a read-only one. Nothing is lost, and it goes on by itself."""
 
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from daemon.inbox import Inbox
 from daemon.projections import restoring
 from daemon.projections.state import State
 from daemon.settings import DEMO, Home
+from tests.disks.small import fill, mounted
 
 pytestmark = pytest.mark.anyio
 FILES = 40
@@ -23,30 +23,9 @@ PATIENCE = 120
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 24 MiB. CI runs as root, which may mount one; elsewhere the test is skipped if it may not."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=24m", "none", str(folder)]
-    made = subprocess.run(command, capture_output=True, text=True, check=False)
-    if made.returncode:
-        pytest.skip(f"mounting is not permitted here (uid {os.geteuid()}): {made.stderr.strip()}")
-    try:
+    """A disk of 24 MiB."""
+    with mounted(tmp_path / "small", "24m") as folder:
         yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def fill(folder: Path) -> Path:
-    """Take all the room there is."""
-    ballast = folder / "ballast"
-    with ballast.open("wb", buffering=0) as file:
-        for size in (2**16, 2**12, 1):
-            try:
-                while True:
-                    file.write(b"\0" * size)
-            except OSError:
-                continue
-    return ballast
 
 
 async def test_a_full_disk_loses_nothing_and_it_goes_on_when_there_is_room(small: Path) -> None:

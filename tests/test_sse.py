@@ -1,15 +1,26 @@
 """The event stream over real sockets: nothing is missed and nothing told twice, whoever comes and goes."""
 
 import random
+import re
+import socket
 import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import anyio
+import msgspec
 import pytest
 
-from daemon.events.types import DaemonStopped
+from daemon import sse
+from daemon.events.log import told
+from daemon.events.types import DaemonStopped, Event, Recorded
+from daemon.projections.frames import Frame
+from daemon.projections.state import State
+from daemon.server import listen
 from daemon.sse import REPLAY
-from tests.serving import Ended, Site, Stream, Told, site
+from tests.projections.test_histories import HISTORIES, Line
+from tests.serving import PATIENCE, Ended, Site, Stream, Told, site
 from tests.stories import accepted, created, previewed
 
 pytestmark = pytest.mark.anyio
@@ -72,6 +83,7 @@ async def test_a_client_from_elsewhere_gets_a_snapshot(tmp_path: Path, last: str
     """Too far behind, of another log, ahead of this one, or nonsense: it begins afresh."""
     async with site(tmp_path) as served:
         await append(served, REPLAY + 1)
+        served.log.ring = type(served.log.ring)(served.log.ring, maxlen=16)
         async with Stream(served.url, last.format(epoch=served.log.epoch)) as stream:
             told = await stream.next()
             assert (told.kind, told.seq) == ("snapshot", REPLAY + 1)
@@ -86,6 +98,145 @@ async def test_a_client_behind_the_ring_is_served_from_the_log(tmp_path: Path) -
             assert seqs(await stream.up_to(1500)) == list(range(2, 1501))
             await append(served, 40)
             assert seqs(await stream.up_to(1540)) == list(range(1501, 1541))
+
+
+@pytest.mark.parametrize(("query", "heard"), [("", [4, 6, 7]), ("?steps=all", [3, 4, 5, 6, 7])])
+async def test_who_is_behind_gets_each_frames_newest_step(
+    tmp_path: Path, query: str, heard: list[int]
+) -> None:
+    """Older steps are left out of one piece, nothing else is, and who wants them all gets them all."""
+    async with site(tmp_path) as served:
+        await served.log.append(accepted(seeds=(7, 8)))
+        await served.log.append(created(1))
+        last = f"{served.log.epoch}.2"
+        story: list[Event] = [previewed(1), created(2), previewed(2), previewed(3), previewed(1, frame=2)]
+        await served.log.decide(lambda _: story)
+        async with Stream(served.url, last, query) as stream:
+            assert seqs(await stream.up_to(7)) == heard
+
+
+@pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.stem)
+def test_what_is_left_out_changes_no_state(path: Path) -> None:
+    """Cut anywhere, the pieces lead to the frames that all events lead to."""
+    *lines, _ = path.read_bytes().splitlines()
+    events = [msgspec.json.decode(line, type=Line).recorded() for line in lines]
+    for cut in range(len(events)):
+        pieces = [*sse.coalesced(map(told, events[:cut])), *sse.coalesced(map(told, events[cut:]))]
+        heard = {seq for seq, _, _ in pieces}
+        assert folded(one for one in events if one.seq in heard) == folded(events)
+
+
+def folded(events: Iterable[Recorded]) -> list[Frame]:
+    """The frames that these events lead to."""
+    state = State()
+    for recorded in events:
+        state.apply(recorded)
+    return [state.frames[number] for number in sorted(state.frames)]
+
+
+async def test_a_snapshot_serves_all_who_come_while_memory_reaches_back_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what came since behind it; once the ring begins later, a new one is made."""
+    monkeypatch.setattr(sse, "SHARED_FOR", PATIENCE)
+    async with site(tmp_path) as served:
+        await append(served, 2)
+        for position, heard in ((2, []), (3, [3]), (5, [3, 4, 5])):
+            await append(served, position - served.log.position)
+            async with Stream(served.url) as stream:
+                assert (await stream.next()).id == f"{served.log.epoch}.2"
+                assert seqs(await stream.up_to(position) if heard else []) == heard
+        served.log.ring = type(served.log.ring)(served.log.ring, maxlen=2)
+        async with Stream(served.url) as stream:
+            assert (await stream.next()).id == f"{served.log.epoch}.5"
+
+
+async def test_silence_is_broken_by_a_comment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that nobody in between takes the connection for dead."""
+    monkeypatch.setattr(sse, "KEEP_ALIVE", 0.05)
+    async with site(tmp_path) as served, Stream(served.url) as stream:
+        await stream.next()
+        while await stream.line() != ": still here":
+            pass
+
+
+async def test_who_comes_beyond_the_last_place_is_asked_to_come_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a 200: a browser that is refused never comes back. A place that is left is free again."""
+    monkeypatch.setattr(sse, "MOST", 1)
+    async with site(tmp_path) as served:
+        async with Stream(served.url) as first:
+            await first.next()
+            async with Stream(served.url) as second:
+                goodbye = await second.next()
+                assert (goodbye.kind, goodbye.retry) == ("bye", str(sse.CROWDED_MS))
+                with pytest.raises(Ended):
+                    await second.next()
+        kind = "bye"
+        while kind == "bye":  # until the daemon, too, has noticed that the first one is gone
+            async with Stream(served.url) as third:
+                kind = (await third.next()).kind
+        assert kind == "snapshot"
+
+
+async def test_a_client_that_stops_reading_holds_nobody_up(tmp_path: Path) -> None:
+    """The others hear everything meanwhile; thawed, it misses nothing; frozen again, it delays no end."""
+    async with site(tmp_path) as served:
+        with frozen(served) as client:
+            async with Stream(served.url) as stream:
+                await stream.next()
+                for position in range(2000, 6001, 2000):
+                    await append(served, 2000)
+                    assert (await stream.up_to(position))[-1].seq == position
+            ids = re.findall(rb"id: \w+\.(\d+)\n", await thawed(client, b".6000\n"))
+            assert [int(seq) for seq in ids] == list(range(6001))
+            for _ in range(2):
+                await append(served, 2000)
+            began = time.monotonic()
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.torture
+async def test_a_client_that_never_reads_again_is_let_go(tmp_path: Path) -> None:
+    """By the kernel, some twenty seconds after it took the last byte; nothing else ever would."""
+    async with site(tmp_path) as served:
+        with frozen(served), anyio.fail_after(PATIENCE):
+            await append(served, 3000)
+            assert repr(served.web.streams) == "<Streams: 1 open>"
+            while repr(served.web.streams) != "<Streams: 0 open>":
+                await append(served, 1)
+
+
+@contextmanager
+def frozen(served: Site) -> Iterator[socket.socket]:
+    """A client that asks for the stream and takes nothing of it, with little room of its own."""
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", served.port))
+        client.send(b"GET /api/events HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n" % served.port)
+        client.setblocking(False)
+        yield client
+
+
+async def thawed(client: socket.socket, end: bytes) -> bytes:
+    """What it takes, up to an event whose id ends so."""
+    data = b""
+    with anyio.fail_after(PATIENCE):
+        while end not in data:
+            await anyio.wait_readable(client)
+            data += client.recv(1 << 16)
+    return data
+
+
+def test_connections_inherit_bounds_from_the_listener() -> None:
+    """What the kernel may hold for a client, and for how long."""
+    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 2 * 64 * 1024
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == 16 * 1024
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 20_000
 
 
 async def test_clients_that_come_and_go_miss_nothing(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
             "nothing lost, doubled or falsely rejected",
         ),
         ("tests.fuzz", ["--count", "5000"], "refused with their places"),
+        ("tests.kills", ["--kills", "6"], "no acknowledged event lost, no gap, no drift"),
     ],
 )
 def test_the_short_form_finds_nothing(module: str, arguments: list[str], last: str) -> None:
@@ -23,3 +24,12 @@ def test_the_short_form_finds_nothing(module: str, arguments: list[str], last: s
     ended = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert last in ended.stdout
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(3600)
+def test_two_hundred_kills_of_each_kind_lose_nothing() -> None:
+    """A writer that never seals, and one that always does."""
+    command = [sys.executable, "-m", "tests.kills", "--kills", "200"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=3600, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr

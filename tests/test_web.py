@@ -205,15 +205,6 @@ async def test_stop_is_answered_by_what_the_frame_is(client: httpx.AsyncClient, 
     assert (await client.post("/api/frames/2/cancel", json={})).status_code == 409
 
 
-async def test_a_preview_is_exactly_the_steps_or_gone(client: httpx.AsyncClient, served: Site) -> None:
-    """Never another step's."""
-    served.recent.put(1, 3, b"third")
-    kept = await client.get("/frames/1/preview?step=3")
-    assert (kept.status_code, kept.content, kept.headers["content-type"]) == (200, b"third", "image/png")
-    for path in ("/frames/1/preview?step=2", "/frames/1/preview", "/frames/2/preview?step=3"):
-        assert (await client.get(path)).status_code == 410
-
-
 async def test_a_final_is_there_once_it_is_written(client: httpx.AsyncClient, served: Site) -> None:
     """404 before, the file after, 410 once someone has removed it."""
     begun: list[Event] = [accepted(), created(), previewed(1)]

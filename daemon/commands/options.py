@@ -66,8 +66,9 @@ def _expected() -> tuple[type[Exception], ...]:
     from daemon.events.opening import HistoryDamaged, HomeInUse
     from daemon.gpu.device import NoDevice
     from daemon.history.alone import NoHistory
+    from daemon.projections.laws import Refused
 
-    ours = (HistoryDamaged, HomeInUse, LogFailed, NoDevice, NoHistory, UnknownEvent)
+    ours = (HistoryDamaged, HomeInUse, LogFailed, NoDevice, NoHistory, Refused, UnknownEvent)
     return (*ours, client.NotRunning, client.Refused, OSError, duckdb.Error)
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from daemon.events import versions
-from daemon.events.types import BY_NAME, Event, Recorded
+from daemon.events import redaction, versions
+from daemon.events.types import BY_NAME, Event, PreviewWritten, Recorded
 
 GENESIS = bytes(32)
 """The hash that stands before row 1."""
@@ -59,11 +59,11 @@ def seal(event: Event, *, seq: int, ts: datetime, cause: int | None, previous: b
 def chain(previous: bytes, row: Row) -> bytes:
     """SHA-256 over the previous row's hash, the row's columns, and the SHA-256 of its data.
 
-    The data enters as a digest, so that words which must be forgotten can be taken out one day and the
-    chain still be checked against the digest that they leave behind.
+    The data enters as a digest, so that the chain can still be checked where words were taken out: they
+    leave the digest of what they stood in behind (see `redaction`).
     """
     columns = (row.seq, row.ts, row.type, row.version, row.job, row.frame, row.cause)
-    return _link(previous, columns, hashlib.sha256(row.data).digest())
+    return _link(previous, columns, redaction.digest(row.data))
 
 
 def _link(previous: bytes, columns: tuple[object, ...], digest: bytes) -> bytes:
@@ -106,5 +106,11 @@ def message(recorded: Recorded) -> bytes:
             "type": type(recorded.event).__name__,
             "cause": recorded.cause,
             "data": recorded.event,
+            "hash": recorded.hash.hex(),
         }
     )
+
+
+def superseding(event: Event) -> int | None:
+    """The frame whose earlier previews this event makes old news; None if it makes none so."""
+    return event.frame if isinstance(event, PreviewWritten) else None

@@ -26,6 +26,8 @@ UNREADABLE = (duckdb.Error, UnicodeDecodeError)
 """What reading a damaged file raises: an error of DuckDB's, or a value, or the error's own words, that is no
 text."""
 
+_REFUSALS = ("fsync failed", "Could not write file", "No space left on device")
+
 _COLUMNS = "seq, epoch_us(ts), type, version, job, frame, cause, data, hash"
 _BATCH = 5000
 # A checkpoint stalls the writer and is the one moment in which a power cut can hurt the file, so it
@@ -36,6 +38,11 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     # Half the bytes of what DuckDB would choose for JSON by itself, and quicker checkpoints.
     "force_compression": "zstd",
 }
+
+
+def refused(error: Exception) -> bool:
+    """Whether the machine would not write: a full disk or a failing one is no sign that a file is damaged."""
+    return any(words in str(error) for words in _REFUSALS)
 
 
 def create(path: Path, epoch: str) -> None:

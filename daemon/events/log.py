@@ -44,6 +44,15 @@ Key = tuple[str, int | str]
 """A row of a derived table: the table's name and the row's key."""
 
 
+Told = tuple[int, bytes, int | None]
+"""An event for followers: its seq, `codec.message`, and `codec.superseding`."""
+
+
+def told(recorded: Recorded) -> Told:
+    """The event as followers get it."""
+    return recorded.seq, codec.message(recorded), codec.superseding(recorded.event)
+
+
 class State(Protocol):
     """What the log leads to, as far as the writer needs to know it."""
 
@@ -125,7 +134,7 @@ class Log(Generic[S]):
         self._memory = memory
         self.epoch = store.epoch
         self.position, self._head = store.last()
-        self.ring: deque[tuple[int, bytes]] = deque(maxlen=RING)
+        self.ring: deque[Told] = deque(maxlen=RING)
         self._store = store
         self._thread = CapacityLimiter(1)
         self._round: _Round[S] = _Round()
@@ -190,7 +199,8 @@ class Log(Generic[S]):
         """
         try:
             while True:
-                await self._wanted.wait()
+                with anyio.move_on_after(_RETRY if self._store.broken else None):
+                    await self._wanted.wait()
                 self._wanted = anyio.Event()
                 round_, self._round = self._round, _Round()
                 with anyio.CancelScope(shield=True):
@@ -213,6 +223,10 @@ class Log(Generic[S]):
             try:
                 await self._seal()
             except (OSError, duckdb.Error) as error:
+                if isinstance(error, duckdb.FatalException):
+                    # Nothing can be read either until it is opened again, which is the writer's to do.
+                    self._store.broken = True
+                    self._wanted.set()
                 logger.warning("history: sealing failed, it is tried again in %g s: %s", _RETRY, error)
                 await anyio.sleep(_RETRY)
 
@@ -285,6 +299,8 @@ class Log(Generic[S]):
 
     async def _commit(self, round_: "_Round[S]") -> None:
         """Raises `duckdb.Error` before anything is decided, anything else where the log must end."""
+        if self._store.broken and not await self._revived(round_):
+            return
         await self.recall([key for pending in round_.pending for key in pending.needs])
         batch = _Batch(self.state.fork(), self.position, self._head)
         for pending in round_.pending:
@@ -303,11 +319,26 @@ class Log(Generic[S]):
         else:
             round_.fail(failure)
 
+    async def _revived(self, round_: "_Round[S]") -> bool:
+        """Open a database again that failed, and take in what was in doubt; tells callers if it cannot."""
+        try:
+            await self._in_thread(self._store.reopen)
+        except (OSError, duckdb.Error) as error:
+            round_.fail(LogFailed(f"the history cannot be opened: {error}"))
+            return False
+        while rows := await self._in_thread(partial(self._store.read, self.position, _PAGE)):
+            await self.recall(_rows_needed(rows))
+            recorded = [codec.open_row(row) for row in rows]
+            for one in recorded:
+                self.state.apply(one)
+            self._advance(rows[-1].seq, rows[-1].hash, recorded)
+        logger.warning("history: the database is open again, at event %d", self.position)
+        return True
+
     def _fold(self) -> None:
         """Fold in what the log has beyond the state's position."""
         while rows := self._store.read(self.state.position, _PAGE):
-            needed = [("frames", row.frame) for row in rows if row.frame is not None]
-            lacking = self.state.lacks([*needed, *(("jobs", row.job) for row in rows if row.job is not None)])
+            lacking = self.state.lacks(_rows_needed(rows))
             if lacking and self._memory is not None:
                 self.state.remember(self._memory.recall(self._store.connection, lacking))
             for row in rows:
@@ -317,8 +348,11 @@ class Log(Generic[S]):
         if not batch.rows:
             return
         self.state.adopt(batch.draft)
-        self.position, self._head = batch.position, batch.head
-        self.ring.extend((recorded.seq, codec.message(recorded)) for recorded in batch.recorded)
+        self._advance(batch.position, batch.head, batch.recorded)
+
+    def _advance(self, position: int, head: bytes, recorded: Sequence[Recorded]) -> None:
+        self.position, self._head = position, head
+        self.ring.extend(map(told, recorded))
         self._bell.set()
         self._bell = anyio.Event()
 
@@ -384,6 +418,12 @@ async def _to_the_end(event: anyio.Event) -> None:
             raise  # it came from outside of anyio, which says it once
 
 
+def _rows_needed(rows: Sequence[codec.Row]) -> list[Key]:
+    """The rows of the tables that these events are about."""
+    frames: list[Key] = [("frames", row.frame) for row in rows if row.frame is not None]
+    return [*frames, *(("jobs", row.job) for row in rows if row.job is not None)]
+
+
 def _commit(store: Store, rows: list[codec.Row]) -> LogFailed | None:
     """Commit, and on an error find out what it came to: a commit can be durable and still raise."""
     if not rows:
@@ -391,7 +431,7 @@ def _commit(store: Store, rows: list[codec.Row]) -> LogFailed | None:
     try:
         store.commit(rows)
     except (duckdb.Error, OSError) as error:
-        if store.last() == (rows[-1].seq, rows[-1].hash):
+        if store.ends_with(rows):
             return None
         return LogFailed(f"the history could not be written: {error}")
     return None

@@ -87,12 +87,16 @@ def opened(path: Path) -> Opened:
         database.create(path, database.new_epoch())
         connection = database.connect(path)
     else:
-        _set_aside(path)
+        fresh = _made_anew(path, kept, sealed, findings)
         findings.append("the database was missing and was made anew")
-        connection = _made_anew(path, kept, sealed, findings)
-    base = kept.base if kept is not None else _base(connection, sealed, findings)
-    _complete(connection, kept, findings)
-    return Opened(connection, base, database.read(connection, base.seq, _ALL), findings)
+        connection, _ = _put_in_place(path, fresh)
+    try:
+        base = kept.base if kept is not None else _base(connection, sealed, findings)
+        _complete(connection, kept, findings)
+        return Opened(connection, base, database.read(connection, base.seq, _ALL), findings)
+    except BaseException:
+        connection.close()  # as long as it is open, DuckDB gives the same failed database to whoever asks
+        raise
 
 
 def _connect_or_replace(
@@ -104,6 +108,8 @@ def _connect_or_replace(
         connection = database.connect(path)
         fault = None if kept is None else _disagreement(connection, kept)
     except database.UNREADABLE as error:
+        if database.refused(error):
+            raise
         fault = str(error).splitlines()[0]
         if "Could not set lock" in fault:
             raise HomeInUse(f"another program has {path} open: {fault}") from error
@@ -111,9 +117,9 @@ def _connect_or_replace(
         return connection
     if connection is not None:
         connection.close()
-    aside = _set_aside(path)
+    connection, aside = _put_in_place(path, _made_anew(path, kept, sealed, findings))
     findings.append(f"the database cannot be used: {fault}; it is kept as {aside.name} and was made anew")
-    return _made_anew(path, kept, sealed, findings)
+    return connection
 
 
 def _disagreement(connection: duckdb.DuckDBPyConnection, kept: Read) -> str | None:
@@ -143,10 +149,8 @@ def _complete(connection: duckdb.DuckDBPyConnection, kept: Read | None, findings
         findings.append(f"events {missing[0].seq} to {missing[-1].seq} came from the journal")
 
 
-def _made_anew(
-    path: Path, kept: Read | None, sealed: Sequence[Segment], findings: list[str]
-) -> duckdb.DuckDBPyConnection:
-    """A database with all that the segments hold, ready for the journal's rows."""
+def _made_anew(path: Path, kept: Read | None, sealed: Sequence[Segment], findings: list[str]) -> Path:
+    """A database with all that the segments hold, ready for the journal's rows, under a name of its own."""
     upto = max(sealed[-1].last if sealed else 0, kept.base.seq if kept is not None else 0)
     if missing := segments.missing(sealed, upto):
         raise HistoryDamaged(
@@ -155,11 +159,21 @@ def _made_anew(
         )
     if kept is None:
         findings.append(f"what followed event {upto}, if anything did, is lost: the journal is gone too")
-    database.create(path, kept.base.epoch if kept is not None else database.new_epoch())
-    connection = database.connect(path)
-    for segment in sealed:
-        _take_in(connection, segment)
-    return connection
+    fresh = path.with_suffix(".anew")
+    fresh.unlink(missing_ok=True)
+    _wal(fresh).unlink(missing_ok=True)
+    database.create(fresh, kept.base.epoch if kept is not None else database.new_epoch())
+    with database.connect(fresh) as connection:
+        for segment in sealed:
+            _take_in(connection, segment)
+    return fresh
+
+
+def _put_in_place(path: Path, fresh: Path) -> tuple[duckdb.DuckDBPyConnection, Path]:
+    """The new database under its name, open; what was there is kept under the other."""
+    aside = _set_aside(path)
+    fresh.rename(path)
+    return database.connect(path), aside
 
 
 def _take_in(connection: duckdb.DuckDBPyConnection, segment: Segment) -> None:
@@ -167,13 +181,14 @@ def _take_in(connection: duckdb.DuckDBPyConnection, segment: Segment) -> None:
     try:
         connection.execute(f"INSERT INTO events FROM {segments.source([segment])} ORDER BY seq")
     except database.UNREADABLE as error:
+        if database.refused(error):
+            raise
         reason = str(error).splitlines()[0]
     else:
         wrong = _first_unchained(database.read(connection, segment.first - 1, _ALL), previous)
         if wrong is None and database.last(connection)[0] == segment.last:
             return
         reason = f"event {wrong or segment.last} is not the one that was sealed"
-    connection.close()
     raise HistoryDamaged(f"events {segment.first} to {segment.last}: {segment.path} is damaged: {reason}")
 
 
@@ -201,7 +216,11 @@ def _set_aside(path: Path) -> Path:
     aside = path.with_name(f"{path.stem}.broken-{datetime.now(UTC):%Y%m%dT%H%M%S%f}{path.suffix}")
     if path.exists():
         path.rename(aside)
-    wal = path.with_name(f"{path.name}.wal")
-    if wal.exists():
-        wal.rename(aside.with_name(f"{aside.name}.wal"))
+    if _wal(path).exists():
+        _wal(path).rename(_wal(aside))
     return aside
+
+
+def _wal(path: Path) -> Path:
+    """The write-ahead log of a database."""
+    return path.with_name(f"{path.name}.wal")

@@ -68,9 +68,14 @@ def missing(segments: Sequence[Segment], upto: int) -> str:
     return ", ".join(gaps)
 
 
-def seal(connection: duckdb.DuckDBPyConnection, folder: Path, first: int, last: int) -> Segment:
-    """Write rows `first` to `last` of the table `events` as a segment; durable when this returns."""
-    query = f"SELECT {_COLUMNS} FROM events WHERE seq BETWEEN {first} AND {last} ORDER BY seq"
+def seal(
+    connection: duckdb.DuckDBPyConnection, folder: Path, first: int, last: int, table: str = "events"
+) -> Segment:
+    """Write rows `first` to `last` of a table as a segment; durable when this returns.
+
+    One of that name is replaced: by rows that have lost words (`rewriting`), never by others.
+    """
+    query = f"SELECT {_COLUMNS} FROM {table} WHERE seq BETWEEN {first} AND {last} ORDER BY seq"
     return _write(connection, folder, query, first, last)
 
 
@@ -95,10 +100,10 @@ def merge(connection: duckdb.DuckDBPyConnection, folder: Path) -> Segment | None
 
 def source(segments: Sequence[Segment]) -> str:
     """The segments as a table expression in SQL."""
-    return f"read_parquet([{', '.join(_quoted(_escaped(segment.path)) for segment in segments)}])"
+    return f"read_parquet([{', '.join(quoted(_escaped(segment.path)) for segment in segments)}])"
 
 
-def _quoted(path: Path) -> str:
+def quoted(path: Path) -> str:
     """The path as a text in SQL."""
     return "'" + str(path).replace("'", "''") + "'"
 
@@ -113,7 +118,7 @@ def _write(connection: duckdb.DuckDBPyConnection, folder: Path, query: str, firs
     temporary = folder / TEMPORARY.format(path.name)
     try:
         options = "FORMAT parquet, COMPRESSION zstd"
-        connection.execute(f"COPY ({query}) TO {_quoted(temporary)} ({options})")
+        connection.execute(f"COPY ({query}) TO {quoted(temporary)} ({options})")
         sync_file(temporary)
         sums.enter(folder, path.name, sums.of(temporary))
         temporary.replace(path)

@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import duckdb
 
@@ -41,6 +41,8 @@ class Store:
         cannot be recovered, `OSError` for a place that cannot be used.
         """
         self._path = path
+        self.broken = False
+        """The database failed and could not be opened again: nothing can be done but `reopen`."""
         self._open()
 
     def _open(self) -> None:
@@ -51,7 +53,7 @@ class Store:
         self.epoch = opened.base.epoch
         self._base = opened.base
         self._journal = Journal(opening.journal_of(self._path), opened.base, opened.rows)
-        self._appender = self.connection.appender("events")
+        self._appender: Any = self.connection.appender("events")
 
     def close(self) -> None:
         """Seal what is left, so that the next open has nothing to compare, and close everything.
@@ -64,7 +66,7 @@ class Store:
         except (OSError, duckdb.Error) as error:
             logger.warning("history: not sealed at the end: %s", error)
         self._journal.close()
-        del self._appender
+        self._appender = None
         self.connection.close()
 
     def last(self) -> tuple[int, bytes]:
@@ -78,7 +80,8 @@ class Store:
     def commit(self, rows: Sequence[Row]) -> None:
         """Make the rows durable, all or none: when this raises, none of them is in the log.
 
-        Raises OSError or `duckdb.Error` as the machine does.
+        Raises OSError or `duckdb.Error` as the machine does. A store that is `broken` then has the rows in
+        its journal: they are in the log once it can be opened again.
         """
         self._journal.append(rows)
         try:
@@ -88,12 +91,20 @@ class Store:
         except duckdb.FatalException:
             # The database is invalid until it is opened again; the journal then brings the rows in.
             logger.exception("history: the database failed and is opened again")
-            self._reopen()
+            self.reopen()
         except duckdb.Error:
             self._appender.clear()
             if self.last() != (rows[-1].seq, rows[-1].hash):
                 self._journal.take_back(rows)
                 raise
+
+    def ends_with(self, rows: Sequence[Row]) -> bool:
+        """Whether the log does, after a commit that raised; a database that cannot even say is `broken`."""
+        try:
+            return not self.broken and self.last() == (rows[-1].seq, rows[-1].hash)
+        except duckdb.FatalException:
+            self.broken = True
+            return False
 
     def transaction(self, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
         """Run `work` in one transaction of its own."""
@@ -141,9 +152,15 @@ class Store:
         old, self._journal = self._journal, Journal(opening.journal_of(self._path), self._base, rest)
         old.close()
 
-    def _reopen(self) -> None:
+    def reopen(self) -> None:
+        """Open a database again that failed for good; what only the journal has is in it then.
+
+        Raises OSError or `duckdb.Error` while the machine refuses: the store is `broken` until this succeeds.
+        """
+        self.broken = True
         self._journal.close()
-        del self._appender
+        self._appender = None
         with suppress(duckdb.Error):
             self.connection.close()
         self._open()
+        self.broken = False

@@ -198,6 +198,31 @@ class FileMissing(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     path: str
 
 
+class EventRedacted(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Words of an earlier event are forgotten for good: its row has `[redacted]` in their place.
+
+    Both digests are in the hash chain with this event, so that what was there is still vouched for, and
+    nothing but what was left can stand there now.
+    """
+
+    event: int
+    """Its `seq`."""
+    job: int | None
+    """That it is about, if any."""
+    fields: list[str]
+    """Where the words were, as in `prompt.negative_prompt`."""
+    sha256: str
+    """Of the event's data as it was recorded, in hexadecimal."""
+    left_sha256: str
+    """Of the data that its row has from now on."""
+    by: str
+    reason: str
+    picture_bytes: int | None = None
+    """Of a finished picture's file once it has lost the texts that it carried; null where it keeps them."""
+    picture_sha256: str | None = None
+    """Of that file."""
+
+
 class CancelRequested(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Someone asked to stop a frame, looking at the picture of `step`."""
 
@@ -286,6 +311,7 @@ Event = (
     | PreviewDeleted
     | FinalDeleted
     | FileMissing
+    | EventRedacted
     | CancelRequested
     | QueuePaused
     | QueueResumed

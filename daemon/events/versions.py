@@ -1,8 +1,9 @@
 """The layouts that stored events have had, and the way from each to the next.  PURE
 
-The log is never rewritten: a row keeps the version that it was written with, and is led up to today's layout
-when it is read. A new field with a default needs nothing here. Anything else raises the type's version by
-one and brings an upcaster, which takes the JSON object of the version before and answers the next one's.
+Rows are never rewritten for this: each keeps the version that it was written with, and is led up to
+today's layout when it is read. A new field with a default needs nothing here. Anything else raises the
+type's version by one and brings an upcaster, which takes the JSON object of the version before and answers
+the next one's.
 """
 
 from collections.abc import Callable

@@ -15,7 +15,7 @@ from typing import Literal
 import anyio
 from anyio import to_thread
 
-from daemon import pictures, png, reprints
+from daemon import pictures, png, reprints, strips
 from daemon.events.log import Log
 from daemon.events.types import (
     CancelRequested,
@@ -36,6 +36,7 @@ from daemon.projections.frames import Frame
 from daemon.projections.state import State
 from daemon.prompts import Prompt
 from daemon.settings import Home
+from daemon.strips import Thumbnail
 
 FailureKind = Literal["out_of_memory", "bad_model", "bad_file", "device_died", "disk", "internal"]
 
@@ -65,6 +66,7 @@ class Making:
         self._frame = frame
         self._prompt = prompt
         self._preview = frame.preview
+        self._strip = strips.path_of(home.strips, frame.id)
         self._cause = cause
         self._keeping = keeping
         self._began = time.monotonic()
@@ -72,6 +74,7 @@ class Making:
     async def run(self, child: Child) -> None:
         """Have the child make it; returns once the frame has ended. Raises `ChildDied` if it never will."""
         death: ChildDied | None = None
+        await self._begin_strip()
         await child.send(self._command())
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._forward_cancel, child)
@@ -192,6 +195,7 @@ class Making:
             # A preview is not worth a frame; the next one tries again.
             logger.warning("frame %d: its preview could not be written: %s", self._frame.id, error)
             return
+        await self._keep(reply.kept)
         self._recent.put(self._frame.id, reply.step, reply.data)
         written = (time.monotonic() - began) * 1000
         await self._append(
@@ -211,6 +215,24 @@ class Making:
             )
         )
 
+    async def _begin_strip(self) -> None:
+        """Steps that are made again, or were another attempt's, leave the strip."""
+        if self._prompt.preview.keep == "none":
+            return
+        try:
+            await to_thread.run_sync(strips.begin, self._strip, self._log.epoch, self._frame.step)
+        except OSError as error:
+            logger.warning("frame %d: its steps cannot be kept: %s", self._frame.id, error)
+
+    async def _keep(self, kept: Thumbnail | None) -> None:
+        """Add to the strip, before anyone hears of the step. It is not worth a frame, either."""
+        if kept is None:
+            return
+        try:
+            await to_thread.run_sync(strips.append, self._strip, kept)
+        except OSError as error:
+            logger.warning("frame %d: step %d was not kept: %s", self._frame.id, kept.step, error)
+
     async def _write_final(self, reply: wire.Final) -> None:
         path = pictures.final_name(self._preview)
         recipe = self._recipe(reply)
@@ -220,6 +242,7 @@ class Making:
         except OSError as error:
             await self._append(self._failed("disk", f"the picture could not be written: {error}"))
             return
+        await self._keep(reply.kept)
         await self._append(
             FinalWritten(
                 frame=self._frame.id,

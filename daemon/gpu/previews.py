@@ -15,8 +15,9 @@ from typing import Literal, Self
 import msgspec
 import torch
 
-from daemon.gpu import formats, wire
+from daemon.gpu import formats, thumbnails, wire
 from daemon.gpu.formats import Pixels
+from daemon.prompts import Keep
 
 Row = tuple[float, float, float]
 
@@ -84,6 +85,8 @@ class Shot:
     """When the step ended, by `time.perf_counter`."""
     skipped: int = 0
     """Shots that gave way to this one."""
+    keep: Keep = "strip"
+    """What is kept of the step."""
 
     def after(self, older: "Shot") -> "Shot":
         """This shot in the place of an older one that nobody will see."""
@@ -108,6 +111,7 @@ class Shot:
             skipped=self.skipped,
             ms=(time.perf_counter() - self.ended) * 1000,
             data=data,
+            kept=thumbnails.of_step(pixels, data, self.step, self.sigma, self.keep),
         )
 
 

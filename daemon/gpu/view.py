@@ -58,6 +58,7 @@ class View:
             picture=self._taken(seen.latent),
             format=wish.format,
             quality=wish.quality,
+            keep=wish.keep,
             ended=now,
         )
 

@@ -15,6 +15,7 @@ import msgspec
 
 from daemon.prompts import Hires
 from daemon.prompts import Preview as Wish
+from daemon.strips import Thumbnail
 
 MAX_MESSAGE = 256 * 2**20
 """Bytes. The largest message is a final PNG; a longer length means that the stream is garbled."""
@@ -127,6 +128,8 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """From the step's end to the picture being encoded, in milliseconds."""
     data: bytes
     """In the format that was asked for."""
+    kept: Thumbnail | None
+    """What is kept of the step."""
 
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -156,6 +159,8 @@ class Final(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Of the file of `Begin.image`."""
     data: bytes
     """PNG."""
+    kept: Thumbnail | None
+    """What is kept of it in small."""
 
 
 class Cancelled(msgspec.Struct, frozen=True, kw_only=True, tag=True):

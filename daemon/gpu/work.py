@@ -28,6 +28,7 @@ from daemon.gpu import (
     samplers,
     sdxl,
     snapshots,
+    thumbnails,
     view,
     wire,
 )
@@ -240,6 +241,7 @@ def _final(begin: wire.Begin, state: denoise.Denoise, pixels: formats.Pixels, su
         loras_sha256=sums,
         image_sha256=state.image_sha256,
         data=data,
+        kept=thumbnails.of_final(pixels, state.steps, begin.preview.keep),
     )
 
 

@@ -5,10 +5,12 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import anyio
+from anyio import to_thread
 
 from daemon.events import segments
 from daemon.events.log import Log, opened
 from daemon.events.opening import HomeInUse
+from daemon.history import redacting
 from daemon.projections import restoring, tables
 from daemon.projections.state import State
 from daemon.settings import Home
@@ -46,6 +48,7 @@ async def _claimed(home: Home, stack: AsyncExitStack) -> Log[State]:
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
+            await to_thread.run_sync(redacting.finish, home)
             return await stack.enter_async_context(opened(home.history, State(), restoring))
         except HomeInUse:
             if time.monotonic() > deadline:

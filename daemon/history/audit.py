@@ -16,7 +16,7 @@ from daemon.events.codec import Row
 from daemon.events.database import UNREADABLE
 from daemon.events.journal import Read
 from daemon.events.opening import HistoryDamaged
-from daemon.history import alone, asking, checks, reading
+from daemon.history import alone, asking, checks, reading, redacting
 from daemon.history.checks import Pictures
 from daemon.history.findings import Audit, Told, first_line
 from daemon.settings import Home
@@ -31,6 +31,8 @@ def audit(home: Home, told: Told) -> Audit:
             _beside_the_daemon(home, result)
             return result
     with opening.claimed(home.history):
+        if redacting.unfinished(home):
+            result.find("history.redacting", "a redaction was cut short; the next start finishes it")
         _alone(home, result)
     return result
 

@@ -6,14 +6,16 @@ from pathlib import Path
 
 import duckdb
 import msgspec
+from msgspec.structs import replace
 
 from daemon.events import codec, segments, sums
 from daemon.events.codec import GENESIS, Row, UnknownEvent, chain
 from daemon.events.database import UNREADABLE
 from daemon.events.journal import Read
-from daemon.events.types import FileMissing, FinalDeleted, FinalWritten
+from daemon.events.types import EventRedacted, FileMissing, FinalDeleted, FinalWritten, Recorded
 from daemon.history import copies
 from daemon.history.findings import Audit, first_line
+from daemon.history.forgotten import Forgotten
 from daemon.projections import rebuilding, tables
 from daemon.projections.rebuilding import Drift
 from daemon.settings import Home
@@ -31,12 +33,18 @@ class Pictures:
         """None yet."""
         self.there: dict[str, FinalWritten] = {}
         self.gone: set[str] = set()
+        self._written: dict[int, str] = {}
 
-    def learn(self, event: object) -> None:
+    def learn(self, recorded: Recorded) -> None:
         """Take one more event in."""
-        match event:
+        match event := recorded.event:
             case FinalWritten(path=path):
                 self.there[path] = event
+                self._written[recorded.seq] = path
+            case EventRedacted(picture_bytes=int(size), picture_sha256=str(digest)):
+                path = self._written.get(event.event, "")
+                if path in self.there:
+                    self.there[path] = replace(self.there[path], bytes=size, sha256=digest)
             case FinalDeleted(path=path) | FileMissing(path=path):
                 self.there.pop(path, None)
                 self.gone.add(path)
@@ -82,7 +90,7 @@ def check_rows(rows: Iterable[Row], kept: Read | None, audit: Audit) -> tuple[in
     """Does each row follow from the one before it, and say something that we understand? And has the journal
     the same? Answers the last row's number, and the pictures that there should be.
     """
-    pictures, previous, last = Pictures(), GENESIS, 0
+    pictures, forgotten, previous, last = Pictures(), Forgotten(), GENESIS, 0
     journalled = (
         {} if kept is None else {row.seq: row.hash for row in kept.rows} | {kept.base.seq: kept.base.hash}
     )
@@ -96,9 +104,12 @@ def check_rows(rows: Iterable[Row], kept: Read | None, audit: Audit) -> tuple[in
             audit.find(f"event {row.seq}", "the journal has another one")
         previous, last = row.hash, row.seq
         try:
-            pictures.learn(codec.open_row(row).event)
+            recorded = codec.open_row(row)
+            pictures.learn(recorded)
+            forgotten.learn(row, recorded.event)
         except (UnknownEvent, msgspec.DecodeError) as error:
             audit.find(f"event {row.seq}", f"it cannot be read: {error}")
+    forgotten.check(audit)
     return last, pictures
 
 

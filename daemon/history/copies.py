@@ -15,7 +15,7 @@ from anyio import to_thread
 
 from daemon.events import segments, sums
 from daemon.events.log import Log
-from daemon.files import TEMPORARY, write_whole
+from daemon.files import TEMPORARY, sync_folder, write_whole
 from daemon.history import views
 from daemon.projections import tables
 from daemon.projections.state import State
@@ -64,6 +64,15 @@ async def bring_up(log: Log[State], folder: Path, *, anew: bool = False) -> Posi
     script = views.script(str(folder), tables.TABLES, tables.VIEWS).encode()
     await to_thread.run_sync(_write_if_changed, folder / "views.sql", script)
     return there
+
+
+def drop(folder: Path) -> None:
+    """Have no copies: they hold what may not be kept."""
+    there = read(folder)
+    names = {POSITION, TAIL, *_files(), *(there.files if there is not None else ())}
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
+    sync_folder(folder)
 
 
 def _reaches(there: Position, epoch: str, asked: int, folder: Path) -> bool:

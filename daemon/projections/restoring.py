@@ -37,7 +37,7 @@ def restore(connection: duckdb.DuckDBPyConnection, state: State) -> None:
     state.reasons.update(_reasons(connection, list(state.open)))
     state.prompts.update(_prompts(connection, list(state.jobs)))
     state.paces.update(_paces(connection))
-    state.paused_by = _paused_by(connection, state.position)
+    state.paused_by = paused_by(connection, state.position)
     ((job, frame),) = connection.execute(
         "SELECT (SELECT max(id) FROM jobs), (SELECT max(id) FROM frames)"
     ).fetchall()
@@ -102,7 +102,7 @@ class _Accepted(msgspec.Struct):
     prompt: Prompt
 
 
-def _paused_by(connection: duckdb.DuckDBPyConnection, position: int) -> str | None:
+def paused_by(connection: duckdb.DuckDBPyConnection, position: int) -> str | None:
     """Who paused the queue, if nobody has resumed it since."""
     found = connection.execute(
         """

@@ -51,7 +51,12 @@ def read(struct: type[Row], found: Sequence[Any]) -> Row:
 
 def _value(field: FieldInfo, found: Any) -> Any:
     timed = found is not None and _sql_type(field.type) == "TIMESTAMPTZ"
-    return _EPOCH + timedelta(microseconds=found) if timed else found
+    return time(found) if timed else found
+
+
+def time(microseconds: int) -> datetime:
+    """A time as `selected` has it."""
+    return _EPOCH + timedelta(microseconds=microseconds)
 
 
 def _selected(field: FieldInfo) -> str:

@@ -19,6 +19,7 @@ from daemon.events.types import (
     DaemonStarted,
     DaemonStopped,
     Event,
+    EventRedacted,
     FinalWritten,
     FrameCancelled,
     FrameFailed,
@@ -157,6 +158,13 @@ class State:
             self.job(event.job)
         elif isinstance(event, QueuePaused | QueueResumed):
             check_queue(self.paused_by, event)
+        elif isinstance(event, EventRedacted):
+            self._check_ended(event.job)
+
+    def _check_ended(self, job: int | None) -> None:
+        """Raise `Refused` for a job with pictures still to be made from its words."""
+        if any(self.frames[number].job == job for number in self.unended()):
+            raise Refused(f"job {job} has not ended; let it end or cancel it first")
 
     def frame(self, number: int) -> Frame:
         """The frame. Raises `Unknown` if there is none, `Refused` if it has ended and left memory."""
@@ -205,6 +213,8 @@ class State:
                 self.paused_by = None
             case JobReprioritised():
                 self._reprioritise(event, recorded.ts)
+            case EventRedacted():
+                pass  # the row that it is about has lost its words itself, and the tables are made anew
             case DaemonStarted() | DaemonStopped() | JobDuplicate() | ModelLoaded() | ModelFailed():
                 pass
             case _:

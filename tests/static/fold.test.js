@@ -37,7 +37,7 @@ for (const name of names) {
   });
 
   test(`${name}: every event twice is every event once`, () => {
-    const twice = events.flatMap((event) => [event, event]);
+    const twice = events.flatMap((/** @type {import("../../static/fold.js").Message} */ event) => [event, event]);
     assert.deepEqual(framesById(twice.reduce(fold, empty())), expect);
   });
 
@@ -51,8 +51,17 @@ for (const name of names) {
   });
 }
 
-const frozen = history("one_frame_to_the_end.jsonl").events.map((event) => Object.freeze(event));
+const frozen = history("one_frame_to_the_end.jsonl").events.map((/** @type {import("../../static/fold.js").Message} */ event) => Object.freeze(event));
 const at = (/** @type {number} */ position) => frozen.slice(0, position).reduce(fold, empty());
+
+test("a page that knew forgotten words forgets them too", () => {
+  const { events } = history("words_forgotten.jsonl");
+  const known = at(frozen.length);
+  assert.equal(known.frames.get(1)?.prompt, "a red circle on a blue background");
+  const told = events.reduce(fold, known);
+  assert.equal(told.frames.get(1)?.prompt, "[redacted]");
+  assert.equal(told.frames.get(1)?.updated_at, known.frames.get(1)?.updated_at);
+});
 
 test("a state is never changed in place", () => {
   const before = at(4);

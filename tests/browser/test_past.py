@@ -1,0 +1,122 @@
+"""Time travel: films of pictures, pictures locked to one step, the whole wall as it was; and the log."""
+
+import re
+
+import httpx
+from playwright.sync_api import Page, expect
+
+from tests.browser.views import LONG, SHORT, begun, card, finish, open_view, order, submit
+from tests.daemons import Daemon
+
+
+def test_a_finished_picture_is_scrubbed_through_by_hand_and_by_keys(page: Page, daemon: Daemon) -> None:
+    """The film beneath it shows each kept step; [ and ] go through them, and at the end is the picture."""
+    (frame,) = finish(daemon, SHORT, steps=6)
+    shown = card(page, frame)
+    expect(shown).to_have_attribute("data-status", "done")
+    page.keyboard.press("j")
+    expect(shown).to_be_focused()
+    page.keyboard.press("[")
+    kept = shown.locator(".film-step")
+    expect(kept).to_have_attribute("data-step", "6")
+    page.keyboard.press("[")
+    expect(kept).to_have_attribute("data-step", "5")
+    expect(shown.locator(".film-said")).to_have_text(re.compile(r"step 5 · σ [\d.]+"))
+    shown.locator(".film").fill("0")
+    expect(kept).to_have_attribute("data-step", "1")
+    page.keyboard.press("Escape")
+    shown.focus()
+    page.keyboard.press("Space")
+    expect(kept).to_have_count(0)
+
+
+def test_the_film_of_a_running_picture_grows(page: Page, daemon: Daemon) -> None:
+    """Looked back at and left again, it shows the steps that came meanwhile; the picture goes on beneath."""
+    (frame,) = submit(daemon, LONG)
+    shown = begun(page, frame)
+    shown.focus()
+    page.keyboard.press("[")
+    kept = shown.locator(".film-step")
+    expect(kept).to_be_visible()
+    first = int(kept.get_attribute("data-step") or 0)
+    page.keyboard.press("]")
+    expect(kept).to_have_count(0)
+    daemon.wait_for_type("PreviewWritten", frame=frame, step=first + 3)
+    expect(shown).not_to_have_attribute("data-step", str(first))
+    page.keyboard.press("[")
+    expect(kept).to_be_visible()
+    assert int(kept.get_attribute("data-step") or 0) > first
+
+
+def test_pictures_side_by_side_are_locked_to_one_step(page: Page, daemon: Daemon) -> None:
+    """Chosen with c on the wall; one slider moves both, and who kept fewer steps shows its newest."""
+    (short,) = finish(daemon, SHORT, steps=4)
+    (long,) = finish(daemon, SHORT, steps=8, seed=8)
+    expect(card(page, long)).to_have_attribute("data-status", "done")
+    for frame in (short, long):
+        card(page, frame).focus()
+        page.keyboard.press("c")
+    page.get_by_role("link", name="Compare", exact=True).click()
+    columns = page.locator("#columns figure")
+    expect(columns).to_have_count(2)
+    page.keyboard.press("[")
+    expect(columns.nth(1).locator(".film-step")).to_have_attribute("data-step", "8")
+    expect(columns.nth(0).locator(".film-step")).to_have_attribute("data-step", "4")
+    page.get_by_label("Step of all pictures").fill("3")
+    for column in (0, 1):
+        expect(columns.nth(column).locator(".film-step")).to_have_attribute("data-step", "3")
+    expect(page.locator("#compare-said")).to_have_text("step 3 of 8")
+
+
+def test_the_wall_goes_back_to_a_moment_and_comes_back(page: Page, daemon: Daemon) -> None:
+    """As it was after that event, with the picture of that step; nothing can be asked of the past."""
+    (frame,) = finish(daemon, SHORT, steps=6)
+    moment = daemon.wait_for_type("PreviewWritten", frame=frame, step=3)["seq"]
+    (later,) = finish(daemon, SHORT, steps=2)
+    expect(card(page, later)).to_have_attribute("data-status", "done")
+
+    page.get_by_label("Moment of the log").fill(str(moment))
+    then = card(page, frame)
+    expect(then).to_have_attribute("data-status", "running")
+    expect(then.locator(".step")).to_have_text("step 3 of 6")
+    expect(then.locator(".picture")).to_have_attribute("data-step", "3")
+    expect(then.locator(".stop")).to_be_hidden()
+    expect(card(page, later)).to_have_count(0)
+    expect(page.locator(".moment")).to_contain_text(f"event {moment} of")
+
+    page.get_by_role("button", name="Back to now").click()
+    expect(then).to_have_attribute("data-status", "done")
+    expect(then.locator(".picture")).to_have_attribute("data-kind", "final")
+    expect(card(page, later)).to_be_visible()
+
+
+def test_what_happens_meanwhile_is_there_on_the_way_back(page: Page, daemon: Daemon) -> None:
+    """The past stands still while a new picture begins; Esc brings the present with it."""
+    finish(daemon, SHORT, steps=2)
+    page.get_by_label("Moment of the log").fill("2")
+    expect(page.locator("body")).to_have_class(re.compile("in-past"))
+    (frame,) = submit(daemon, LONG)
+    daemon.wait_for_type("PreviewWritten", frame=frame)
+    assert frame not in order(page, "developing")
+    page.keyboard.press("Escape")
+    begun(page, frame)
+
+
+def test_the_log_comes_as_it_grows_and_is_filtered(page: Page, daemon: Daemon) -> None:
+    """Newest first, each event with the hash that the daemon tells, by type and by frame."""
+    (frame,) = finish(daemon, SHORT, steps=3)
+    open_view(page, "Log")
+    newest = page.locator("#events .event").first
+    expect(newest).to_have_attribute("data-type", "PreviewDeleted")
+    (later,) = finish(daemon, SHORT, steps=3)
+    expect(newest.locator(".whom")).to_have_text(f"frame {later}")
+    seq = int(newest.get_attribute("data-seq") or 0)
+    (event,) = httpx.get(f"{daemon.url}api/log", params={"after": seq - 1, "limit": 1}).json()["events"]
+    expect(newest.locator("code")).to_have_attribute("title", event["hash"])
+
+    page.locator("#log-filter [name=frame]").fill(str(frame))
+    page.get_by_label("Type of event").select_option("PreviewWritten")
+    expect(page.locator("#events .event")).to_have_count(3)
+    expect(page.locator("#events .words").first).to_contain_text("step 3 of 3")
+    finish(daemon, SHORT, steps=3)
+    expect(page.locator("#events .event")).to_have_count(3)

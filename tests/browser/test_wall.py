@@ -1,0 +1,168 @@
+"""The live wall: pictures develop, can be stopped and moved, and every tab sees the same."""
+
+import re
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from playwright.sync_api import Page, expect
+
+from tests.browser.views import LONG, SHORT, begun, card, finish, order, step, submit
+from tests.daemons import Daemon
+
+PICTURES_UNTIL_FINAL = """(frame) => new Promise((resolve) => {
+  const canvas = document.createElement("canvas");
+  const seen = [];
+  const look = () => {
+    const image = document.querySelector(`.card[data-frame="${frame}"] .picture`);
+    if (!image || !image.naturalWidth || seen.some((one) => one.url === image.src)) return;
+    [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+    canvas.getContext("2d").drawImage(image, 0, 0);
+    const { kind, step } = image.dataset;
+    seen.push({ url: image.src, kind, step: Number(step), pixels: canvas.toDataURL() });
+    if (kind === "final") resolve(seen);
+  };
+  new MutationObserver(look).observe(document, { subtree: true, childList: true });
+  document.addEventListener("load", look, true);
+  look();
+})"""
+"""Each picture that is laid on the frame's card, with its pixels as a browser shows them."""
+
+
+def test_a_prompt_develops_before_the_eyes(page: Page, daemon: Daemon) -> None:
+    """Three different previews of one frame at least, in their order, none from a blob, then the picture."""
+    (frame,) = submit(daemon, SHORT, steps=60)
+    seen: list[dict[str, Any]] = page.evaluate(PICTURES_UNTIL_FINAL, frame)
+
+    previews = [picture for picture in seen if picture["kind"] == "preview"]
+    assert len({picture["pixels"] for picture in previews}) >= 3
+    assert [picture["step"] for picture in seen] == sorted(picture["step"] for picture in seen)
+    assert all(picture["url"].startswith(daemon.url) for picture in seen)
+    expect(card(page, frame)).to_have_attribute("data-status", "done")
+
+
+def test_a_card_tells_step_noise_time_and_device(page: Page, daemon: Daemon) -> None:
+    """All of it again after a reload, at once, although the snapshot does not hold it."""
+    (frame,) = submit(daemon, LONG)
+    shown = begun(page, frame)
+    expect(shown.locator(".step")).to_have_text(re.compile(r"^step \d+ of 500$"))
+    told = re.compile(r"σ [\d.]+.*about .+ left.*on cpu")
+    expect(shown.locator(".pace")).to_have_text(told)
+    expect(shown.get_by_role("progressbar")).to_have_attribute("aria-valuemax", "500")
+
+    before = step(shown)
+    page.reload()
+    expect(begun(page, frame).locator(".pace")).to_have_text(told)
+    assert step(card(page, frame)) >= before
+
+
+def test_a_stop_says_so_until_the_event_confirms(page: Page, daemon: Daemon) -> None:
+    """While the daemon cannot answer the button waits; then it is stopped, and no final is paid for."""
+    (frame,) = submit(daemon, LONG)
+    stop = begun(page, frame).locator(".stop")
+    daemon.process.send_signal(signal.SIGSTOP)
+    try:
+        stop.click()
+        expect(stop).to_have_text("Stopping…")
+        expect(card(page, frame)).not_to_have_attribute("data-status", "cancelled")
+    finally:
+        daemon.process.send_signal(signal.SIGCONT)
+    expect(card(page, frame)).to_have_attribute("data-status", "cancelled")
+    end = daemon.wait_for_type("PreviewDeleted", frame=frame)["seq"]
+    assert daemon.wait_for_types("FrameCancelled", end)[-1]["data"]["frame"] == frame
+    assert all(event["data"]["frame"] != frame for event in daemon.wait_for_types("FinalWritten", end))
+
+
+def test_the_queue_is_put_in_another_order_and_back(page: Page, daemon: Daemon) -> None:
+    """Sooner lets a job pass the one ahead, Undo puts it back; both are in the log."""
+    (running,) = submit(daemon, LONG)
+    (first,) = submit(daemon, SHORT)
+    (second,) = submit(daemon, SHORT)
+    begun(page, running)
+    expect(card(page, second)).to_be_visible()
+    assert order(page, "waiting") == [first, second]
+    expect(card(page, first).locator(".sooner")).to_be_hidden()
+
+    card(page, second).locator(".sooner").click()
+    expect(page.locator("#waiting .card").first).to_have_attribute("data-frame", str(second))
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator("#waiting .card").first).to_have_attribute("data-frame", str(first))
+
+
+def test_a_job_then_the_waiting_then_all_are_stopped(page: Page, daemon: Daemon) -> None:
+    """Each button ends what it names and nothing else; those for many ask once more."""
+    (running,) = submit(daemon, LONG)
+    several = submit(daemon, SHORT, count=2)
+    (other,) = submit(daemon, SHORT)
+    begun(page, running)
+    card(page, several[0]).locator(".stop-job").click()
+    for frame in several:
+        expect(card(page, frame)).to_have_attribute("data-status", "cancelled")
+    expect(card(page, other)).to_have_attribute("data-status", "queued")
+
+    waiting = page.locator("#stop-waiting")
+    waiting.click()
+    expect(waiting).to_have_text("Really stop?")
+    expect(card(page, other)).to_have_attribute("data-status", "queued")
+    waiting.click()
+    expect(card(page, other)).to_have_attribute("data-status", "cancelled")
+    expect(card(page, running)).to_have_attribute("data-status", "running")
+
+    page.locator("#stop-all").dblclick()
+    expect(card(page, running)).to_have_attribute("data-status", "cancelled")
+
+
+def test_the_form_sends_a_prompt_and_shows_its_faults_in_place(page: Page) -> None:
+    """A fault stands under the field it names; put right, the prompt becomes a frame."""
+    page.get_by_label("Prompt", exact=True).fill("a blue boat")
+    page.locator("#new-prompt summary").click()
+    page.locator("input[name=steps]").fill("-1")
+    page.get_by_role("button", name="Develop").click()
+    expect(page.locator("label", has=page.locator("input[name=steps]")).locator(".fault")).to_be_visible()
+    expect(page.locator("input[name=steps]")).to_have_attribute("aria-invalid", "true")
+
+    page.locator("input[name=steps]").fill("2")
+    page.get_by_role("button", name="Develop").click()
+    expect(page.locator("output")).to_have_text(re.compile(r"Job \d+ is queued: frame \d+\."))
+    expect(page.locator(".fault")).to_have_count(0)
+    said = page.locator("output").text_content() or ""
+    (frame,) = re.findall(r"frame (\d+)", said)
+    expect(card(page, int(frame))).to_have_attribute("data-status", "done")
+
+
+def test_a_paused_queue_waits_until_it_is_resumed(page: Page, daemon: Daemon) -> None:
+    """The page says so, wherever the pause came from, and lets one resume."""
+    submit(daemon, LONG)
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator("#paused")).to_have_text("Paused by the page at 127.0.0.1")
+    (frame,) = submit(daemon, SHORT, steps=2)
+    daemon.post("api/cancel", {"scope": "all"})
+    (frame,) = submit(daemon, SHORT, steps=2)
+    expect(card(page, frame)).to_have_attribute("data-status", "queued")
+    page.get_by_role("button", name="Resume").click()
+    expect(card(page, frame)).to_have_attribute("data-status", "done")
+    daemon.post("api/queue/pause", {})
+    expect(page.locator("#paused")).to_have_text("Paused by 127.0.0.1")
+
+
+def test_a_stopped_picture_is_made_again(page: Page, daemon: Daemon) -> None:
+    """As another job with the same seed, which can be taken back."""
+    (frame,) = submit(daemon, LONG)
+    begun(page, frame).locator(".stop").click()
+    card(page, frame).locator(".again").click()
+    again = card(page, frame + 1)
+    expect(again).to_contain_text("seed 2")
+    page.get_by_role("button", name="Undo").click()
+    expect(again).to_have_attribute("data-status", "cancelled")
+
+
+def test_more_tabs_than_a_browser_has_connections_see_the_same(
+    page: Page, tab: Callable[[], Page], daemon: Daemon
+) -> None:
+    """Six streams would use up all that a browser opens to one address; the eighth tab still develops."""
+    (frame,) = finish(daemon, SHORT, steps=2)
+    tabs = [tab() for _ in range(7)]
+    (later,) = submit(daemon, SHORT, steps=2)
+    for each in [page, *tabs]:
+        expect(card(each, frame)).to_have_attribute("data-status", "done")
+        expect(card(each, later)).to_have_attribute("data-status", "done")
