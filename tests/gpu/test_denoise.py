@@ -281,7 +281,8 @@ def test_equals_the_pipeline_for_v_prediction_and_zero_terminal_snr(
     with configured(checkpoint, prediction_type="v_prediction", rescale_betas_zero_snr=True):
         picture = ours(checkpoint, request)
         assert np.array_equal(picture, theirs(checkpoint, request))
-        assert denoise.begin(checkpoint, request).sigmas[0] > 100
+        if schedule != "ddim_uniform":  # which begins below the noisiest, whatever that is
+            assert denoise.begin(checkpoint, request).sigmas[0] > 100
     assert np.ptp(picture) > 20
     assert not np.array_equal(picture, ours(checkpoint, request))
 
