@@ -26,8 +26,8 @@ lint: $(VENV)/.installed-for-tests page
 	$(BIN)/lint-imports
 
 # Without npm the page's types go unchecked, as its tests do without a browser: only CI must have both.
-page:  ## the types of the page's modules, by the TypeScript compiler
-	@if command -v npm >/dev/null; then $(MAKE) --silent --no-print-directory $(PAGE_TOOLS)/.installed && $(PAGE_TOOLS)/.bin/tsc --project $(PAGE_TESTS); \
+page: $(if $(shell command -v npm),$(PAGE_TOOLS)/.installed)  ## the types of the page's modules, by the TypeScript compiler
+	@if [ -e $(PAGE_TOOLS)/.installed ]; then $(PAGE_TOOLS)/.bin/tsc --project $(PAGE_TESTS); \
 	elif [ "$$SAFELIGHT_BROWSER_TESTS" = required ]; then echo "SAFELIGHT_BROWSER_TESTS=required, and there is no npm on the PATH" >&2; exit 1; \
 	else echo "no npm on the PATH: the page's types are not checked"; fi
 

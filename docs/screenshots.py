@@ -27,6 +27,9 @@ FINISHED = [
     {"prompt": "a boat on the sea under a red sun", "seed": 3, "count": 2},
     {"prompt": "a green triangle on a white background", "seed": 12},
     {"prompt": "two suns over a green sea", "seed": 31, "count": 3, "project": "seas"},
+    {"prompt": "a white circle on a black background", "seed": 40, "count": 4},
+    {"prompt": "an orange square on a green background", "seed": 50, "count": 4},
+    {"prompt": "a red star over a blue sea", "seed": 60, "count": 5, "project": "seas"},
 ]
 DEVELOPING = [
     {"prompt": "a red circle on a blue background", "seed": 8, "steps": 400},

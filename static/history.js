@@ -37,7 +37,7 @@ export function makeHistory(choice) {
   let pages = makePages(PAGE, async () => /** @type {Frame[] | null} */ (null), () => {});
   const grid = makeGrid(byId("grid"), {
     least: matchMedia("(max-width: 40rem)").matches ? 150 : 176,
-    caption: 62,
+    caption: 54,
     make: (index) => cellOf(pages.row(index), epoch, choice.chosen),
     want: (from, to) => pages.want(from, to),
   });

@@ -26,9 +26,10 @@ from typing import Any
 
 import anyio
 
-from daemon.events import codec, store
+from daemon.events import codec, journal, opening, segments, store
 from daemon.events.log import Log, opened
 from daemon.events.types import Event, JobAccepted
+from daemon.files import TEMPORARY
 from daemon.history.audit import audit
 from daemon.projections import decisions, rebuilding, restoring, tables
 from daemon.projections.frames import BEING_MADE
@@ -36,7 +37,7 @@ from daemon.projections.state import State
 from daemon.settings import Home
 from tests.stories import accepted, created, deleted, finished, previewed
 
-SEALING = {"never": 2**50, "always": 2**15}
+SEALING = {"never": 2**50, "always": 2**12}
 """Bytes of write-ahead log at which a life seals and checkpoints."""
 PRODUCERS = 24
 LIFE = (0.0, 0.4)
@@ -55,14 +56,28 @@ def kill(home: Home, *, kills: int, sealing: str, seed: int) -> list[str]:
     """Kill a writer `kills` times; answers what is wrong, in words."""
     dice = random.Random(seed)
     told: Acknowledged = {}
+    struck = 0
     for life in range(1, kills + 1):
         told |= _life(home, sealing, dice.uniform(*LIFE), from_its_start=dice.random() < 0.2)
+        struck += _sealing(home)
         if life % EVERY == 0 or life == kills:
             faults = _in_child(partial(_look, home, told))
-            print(f"sealing {sealing}: {life} kills, {len(told)} events acknowledged", flush=True)
+            print(
+                f"sealing {sealing}: {life} kills, {struck} of them while it sealed or checkpointed, "
+                f"{len(told)} events acknowledged",
+                flush=True,
+            )
             if faults:
                 return [f"after kill {life}: {fault}" for fault in faults]
     return []
+
+
+def _sealing(home: Home) -> bool:
+    """Whether the kill struck between a seal's first byte and the end of its checkpoint."""
+    kept = journal.read(opening.journal_of(home.history))
+    sealed = segments.sealed_to(segments.found(home.segments))
+    half = any(home.segments.glob(TEMPORARY.format("*")))
+    return half or (kept is not None and sealed > kept.base.seq)
 
 
 def _life(home: Home, sealing: str, seconds: float, *, from_its_start: bool) -> Acknowledged:

@@ -1,7 +1,8 @@
 """What `bench/stream` compares: servers that send each event to all who listen, told by lines on stdin.
 
 Each prints its port, then answers each line with one: `tell` sends one event and answers when that was
-begun, by the clock that all processes share; `cpu` answers the seconds computed so far.
+begun and when the event was durable, by the clock that all processes share; `cpu` answers the seconds
+computed so far.
 """
 
 import shutil

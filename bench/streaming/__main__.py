@@ -45,10 +45,10 @@ async def ours(folder: Path) -> None:
         log = served.log
         steps = iter(range(1, 10**9))
 
-        async def tell(_: str) -> float:
+        async def tell(_: str) -> str:
             began = time.perf_counter()
             await log.append(previewed(next(steps)))
-            return began
+            return f"{began} {time.perf_counter()}"
 
         async def frames(count: str) -> int:
             await fill(log, int(count))
@@ -80,13 +80,13 @@ class Feed:
         self.position = 0
         self.bell = anyio.Event()
 
-    async def tell(self, _: str) -> float:
+    async def tell(self, _: str) -> str:
         """One more."""
         began = time.perf_counter()
         self.position += 1
         self.bell.set()
         self.bell = anyio.Event()
-        return began
+        return f"{began} {began}"
 
     async def follow(self) -> AsyncIterator[int]:
         """Their numbers, as they come."""

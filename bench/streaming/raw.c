@@ -52,7 +52,8 @@ int main(void) {
             struct timespec now;
             clock_gettime(CLOCK_MONOTONIC, &now);
             for (int i = 0; i < count; i++) send(clients[i], event, sizeof event, MSG_NOSIGNAL);
-            printf("%.9f\n", now.tv_sec + now.tv_nsec / 1e9);
+            double began = now.tv_sec + now.tv_nsec / 1e9;
+            printf("%.9f %.9f\n", began, began);
         } else {
             struct rusage used;
             getrusage(RUSAGE_SELF, &used);

@@ -30,7 +30,7 @@ def main() -> None:
                 began = time.perf_counter()
                 for client in clients:
                     client.send(EVENT)
-                print(began, flush=True)
+                print(began, began, flush=True)
             else:
                 print(time.process_time(), flush=True)
 

@@ -26,6 +26,7 @@ UNREADABLE = (duckdb.Error, UnicodeDecodeError)
 """What reading a damaged file raises: an error of DuckDB's, or a value, or the error's own words, that is no
 text."""
 
+_DAMAGE = ("checksum", "orrupt", "Could not read", "eserializ")
 _REFUSALS = ("fsync failed", "Could not write file", "No space left on device")
 
 _COLUMNS = "seq, epoch_us(ts), type, version, job, frame, cause, data, hash"
@@ -43,6 +44,17 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
 def refused(error: Exception) -> bool:
     """Whether the machine would not write: a full disk or a failing one is no sign that a file is damaged."""
     return any(words in str(error) for words in _REFUSALS)
+
+
+def damaged(error: Exception) -> bool:
+    """Whether it tells by itself of a file that cannot be read."""
+    return isinstance(error, UnicodeDecodeError) or any(words in str(error) for words in _DAMAGE)
+
+
+def read_everything(connection: duckdb.DuckDBPyConnection) -> None:
+    """Read every value of every table, none of which becomes Python's. Raises `UNREADABLE`."""
+    for (table,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall():
+        connection.execute(f'SELECT bit_xor(hash(row)) FROM "{table}" AS row').fetchall()
 
 
 def create(path: Path, epoch: str) -> None:

@@ -11,7 +11,7 @@ Readers see `state`, which holds committed events only.
 
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -22,7 +22,7 @@ import anyio
 import duckdb
 from anyio import CapacityLimiter, to_thread
 
-from daemon.events import codec
+from daemon.events import codec, database
 from daemon.events.opening import claimed
 from daemon.events.store import Store
 from daemon.events.types import Event, Recorded
@@ -145,6 +145,7 @@ class Log(Generic[S]):
         """Held while the tables are brought up to the state: one flush must not settle another's rows."""
         if memory is not None:
             memory.restore(store.connection, state)
+        store.anew = False
         self._fold()
 
     def __repr__(self) -> str:
@@ -243,7 +244,7 @@ class Log(Generic[S]):
 
     async def read(self, after: int, limit: int = _PAGE) -> list[Recorded]:
         """Up to `limit` events that follow event `after`."""
-        rows = await self._in_thread(partial(self._store.read, after, limit))
+        rows = await self._read_again(partial(self._in_thread, partial(self._store.read, after, limit)))
         return [codec.open_row(row) for row in rows]
 
     async def recall(self, keys: Sequence[Key]) -> None:
@@ -251,11 +252,19 @@ class Log(Generic[S]):
         lacking = self.state.lacks(keys)
         if lacking and self._memory is not None:
             recall = partial(self._memory.recall, self._store.connection, lacking)
-            self.state.remember(await self._in_thread(recall))
+            try:
+                self.state.remember(await self._in_thread(recall))
+            except database.UNREADABLE as error:
+                await self._examine(error)
+                raise
 
     async def transaction(self, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
         """Run `work` on the log's connection, in its thread, in one transaction."""
-        return await self._in_thread(partial(self._store.transaction, work))
+        try:
+            return await self._in_thread(partial(self._store.transaction, work))
+        except database.UNREADABLE as error:
+            await self._examine(error)
+            raise
 
     @asynccontextmanager
     async def cursor(self) -> AsyncIterator[duckdb.DuckDBPyConnection]:
@@ -267,9 +276,33 @@ class Log(Generic[S]):
             cursor.close()
 
     async def aside(self, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
-        """Run `work` on such a connection, in a thread of its own: appends go on meanwhile."""
-        async with self.cursor() as cursor:
-            return await to_thread.run_sync(work, cursor)
+        """Run `work` on such a connection, in a thread of its own: appends go on meanwhile.
+
+        It may run twice, the second time on a database that was made anew.
+        """
+
+        async def once() -> T:
+            async with self.cursor() as cursor:
+                return await to_thread.run_sync(work, cursor)
+
+        return await self._read_again(once)
+
+    async def _read_again(self, read: Callable[[], Awaitable[T]]) -> T:
+        """Read; where the database turns out to be damaged, once more when the writer has made it anew."""
+        try:
+            return await read()
+        except database.UNREADABLE as error:
+            if not await self._examine(error):
+                raise
+        await self.decide(lambda _: [])  # the writer's next round begins with a database that can be read
+        return await read()
+
+    async def _examine(self, error: Exception) -> bool:
+        damaged = await self._in_thread(partial(self._store.examine, error))
+        if damaged:
+            logger.error("history: the database cannot be read and is made anew: %s", error)
+            self._wanted.set()
+        return damaged
 
     async def recorded(self, seq: int) -> Recorded:
         """One event. Raises `LookupError` if there is none of that number."""
@@ -289,7 +322,7 @@ class Log(Generic[S]):
         """Commit what a round's callers decided, and answer every one of them, whatever happens."""
         try:
             await self._commit(round_)
-        except duckdb.Error as error:
+        except database.UNREADABLE as error:
             round_.fail(LogFailed(f"the tables could not be read: {error}"))
         except BaseException as error:
             round_.fail(LogFailed(f"the history failed: {error}"))
@@ -314,6 +347,8 @@ class Log(Generic[S]):
             failure = await self._in_thread(partial(_commit, self._store, batch.rows))
         except duckdb.Error as error:
             raise LogFailed(str(error)) from error
+        if self._store.anew:
+            await self._in_thread(self._restore_tables)
         if failure is None:
             self._publish(batch)
         else:
@@ -323,6 +358,8 @@ class Log(Generic[S]):
         """Open a database again that failed, and take in what was in doubt; tells callers if it cannot."""
         try:
             await self._in_thread(self._store.reopen)
+            if self._store.anew:
+                await self._in_thread(self._restore_tables)
         except (OSError, duckdb.Error) as error:
             round_.fail(LogFailed(f"the history cannot be opened: {error}"))
             return False
@@ -334,6 +371,12 @@ class Log(Generic[S]):
             self._advance(rows[-1].seq, rows[-1].hash, recorded)
         logger.warning("history: the database is open again, at event %d", self.position)
         return True
+
+    def _restore_tables(self) -> None:
+        """After the database was made anew; what is in memory is as new as they are, or newer."""
+        if self._memory is not None:
+            self._memory.restore(self._store.connection, type(self.state)())
+        self._store.anew = False
 
     def _fold(self) -> None:
         """Fold in what the log has beyond the state's position."""
@@ -437,6 +480,17 @@ def _commit(store: Store, rows: list[codec.Row]) -> LogFailed | None:
     return None
 
 
+def _begun(store: Store, state: S, memory: Memory[S] | None) -> Log[S]:
+    """The log, folded; where its database turns out to be damaged, on one that is made anew."""
+    try:
+        return Log(store, state, memory)
+    except database.UNREADABLE as error:
+        if not store.examine(error):
+            raise
+    store.reopen()
+    return Log(store, type(state)(), memory)
+
+
 @asynccontextmanager
 async def opened(path: Path, state: S, memory: Memory[S] | None = None) -> AsyncIterator[Log[S]]:
     """The log at `path` with its writer running, for this process alone.
@@ -448,7 +502,7 @@ async def opened(path: Path, state: S, memory: Memory[S] | None = None) -> Async
     with claimed(path):
         store = await to_thread.run_sync(Store, path)
         try:
-            log = await to_thread.run_sync(Log, store, state, memory)
+            log = await to_thread.run_sync(_begun, store, state, memory)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(log.run)
                 tasks.start_soon(log.keep_house)

@@ -40,6 +40,8 @@ class Opened(msgspec.Struct, frozen=True):
     """All rows after the base."""
     findings: list[str]
     """What was found and done, for a person to read; empty on every ordinary day."""
+    anew: bool
+    """The database was made anew, and has no tables yet."""
 
 
 def journal_of(path: Path) -> Path:
@@ -67,8 +69,9 @@ def claimed(path: Path) -> Iterator[None]:
         yield
 
 
-def opened(path: Path) -> Opened:
-    """Open the history at `path`, created if there is nothing of one.
+def opened(path: Path, fault: str | None = None) -> Opened:
+    """Open the history at `path`, created if there is nothing of one. A database of which a `fault` is known
+    is set aside and made anew.
 
     Raises `HistoryDamaged`, and `duckdb.Error` or OSError where the place cannot be used at all.
     """
@@ -82,44 +85,47 @@ def opened(path: Path) -> Opened:
     if kept is not None and kept.damage is not None:
         findings.append(f"the journal is damaged: {kept.damage}")
     if path.exists():
-        connection = _connect_or_replace(path, kept, sealed, findings)
+        connection, anew = _connect_or_replace(path, kept, sealed, findings, fault)
     elif kept is None and not sealed:
         database.create(path, database.new_epoch())
-        connection = database.connect(path)
+        connection, anew = database.connect(path), True
     else:
         fresh = _made_anew(path, kept, sealed, findings)
         findings.append("the database was missing and was made anew")
-        connection, _ = _put_in_place(path, fresh)
+        (connection, _), anew = _put_in_place(path, fresh), True
     try:
         base = kept.base if kept is not None else _base(connection, sealed, findings)
         _complete(connection, kept, findings)
-        return Opened(connection, base, database.read(connection, base.seq, _ALL), findings)
+        return Opened(connection, base, database.read(connection, base.seq, _ALL), findings, anew)
     except BaseException:
         connection.close()  # as long as it is open, DuckDB gives the same failed database to whoever asks
         raise
 
 
 def _connect_or_replace(
-    path: Path, kept: Read | None, sealed: Sequence[Segment], findings: list[str]
-) -> duckdb.DuckDBPyConnection:
-    """The database at `path` if it can be believed, else one made anew in its place."""
+    path: Path, kept: Read | None, sealed: Sequence[Segment], findings: list[str], fault: str | None
+) -> tuple[duckdb.DuckDBPyConnection, bool]:
+    """The database at `path` if it can be believed, else one made anew in its place; and whether it was."""
     connection = None
     try:
-        connection = database.connect(path)
-        fault = None if kept is None else _disagreement(connection, kept)
+        if fault is None:
+            connection = database.connect(path)
+            fault = None if kept is None else _disagreement(connection, kept)
     except database.UNREADABLE as error:
         if database.refused(error):
+            if connection is not None:
+                connection.close()
             raise
         fault = str(error).splitlines()[0]
         if "Could not set lock" in fault:
             raise HomeInUse(f"another program has {path} open: {fault}") from error
     if fault is None and connection is not None:
-        return connection
+        return connection, False
     if connection is not None:
         connection.close()
     connection, aside = _put_in_place(path, _made_anew(path, kept, sealed, findings))
     findings.append(f"the database cannot be used: {fault}; it is kept as {aside.name} and was made anew")
-    return connection
+    return connection, True
 
 
 def _disagreement(connection: duckdb.DuckDBPyConnection, kept: Read) -> str | None:

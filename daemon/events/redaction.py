@@ -31,7 +31,7 @@ WORD = "[redacted]"
 """What stands where words were."""
 MARKER = "_redacted"
 
-_PROMPT = ("prompt", "negative_prompt")
+_PROMPT = ("prompt", "negative_prompt", "image")
 _SOURCE = ("source.name", "source.not_carried")
 PERSONAL: dict[type[Event], tuple[str, ...]] = {
     JobAccepted: (*(f"prompt.{name}" for name in _PROMPT), *_SOURCE),

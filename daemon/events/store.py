@@ -43,13 +43,18 @@ class Store:
         self._path = path
         self.broken = False
         """The database failed and could not be opened again: nothing can be done but `reopen`."""
+        self._fault: str | None = None
+        """Why the database is not to be believed, once that is known."""
         self._open()
 
     def _open(self) -> None:
-        opened = opening.opened(self._path)
+        fault, self._fault = self._fault, None
+        opened = opening.opened(self._path, fault)
         for finding in opened.findings:
             logger.warning("history: %s", finding)
         self.connection = opened.connection
+        self.anew = opened.anew
+        """It has no tables yet."""
         self.epoch = opened.base.epoch
         self._base = opened.base
         self._journal = Journal(opening.journal_of(self._path), opened.base, opened.rows)
@@ -61,8 +66,9 @@ class Store:
         DuckDB checkpoints as it closes. Where sealing fails, the rows stay in journal and database.
         """
         try:
-            self.seal(self.connection, self.last()[0])
-            self.checkpoint()
+            if not self.broken:
+                self.seal(self.connection, self.last()[0])
+                self.checkpoint()
         except (OSError, duckdb.Error) as error:
             logger.warning("history: not sealed at the end: %s", error)
         self._journal.close()
@@ -88,9 +94,10 @@ class Store:
             # One statement, and so one transaction of its own: half the cost of an explicit one.
             self._appender.append_rows(database.values(row) for row in rows)
             self._appender.flush()
-        except duckdb.FatalException:
+        except duckdb.FatalException as error:
             # The database is invalid until it is opened again; the journal then brings the rows in.
             logger.exception("history: the database failed and is opened again")
+            self.examine(error)
             self.reopen()
         except duckdb.Error:
             self._appender.clear()
@@ -105,6 +112,25 @@ class Store:
         except duckdb.FatalException:
             self.broken = True
             return False
+
+    def examine(self, error: Exception) -> bool:
+        """After a read that failed: can the database not be read? Then it is `broken`, and made anew from
+        segments and journal when it is opened again.
+        """
+        if self.broken or database.refused(error):
+            return self.broken
+        self._fault = _first_line(error) if database.damaged(error) else self._unreadable()
+        self.broken = self._fault is not None
+        return self.broken
+
+    def _unreadable(self) -> str | None:
+        try:
+            with self.connection.cursor() as cursor:
+                database.read_everything(cursor)
+        except database.UNREADABLE as error:
+            invalid = isinstance(error, duckdb.FatalException)  # by an earlier error: all reads fail
+            return None if invalid or database.refused(error) else _first_line(error)
+        return None
 
     def transaction(self, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
         """Run `work` in one transaction of its own."""
@@ -164,3 +190,7 @@ class Store:
             self.connection.close()
         self._open()
         self.broken = False
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

@@ -238,7 +238,7 @@ class Making:
         recipe = self._recipe(reply)
         data = png.with_texts(reply.data, reprints.texts(recipe))
         try:
-            digest = await to_thread.run_sync(_write_final, self._home.root / path, data)
+            digest = await to_thread.run_sync(write_final, self._home.root / path, data)
         except OSError as error:
             await self._append(self._failed("disk", f"the picture could not be written: {error}"))
             return
@@ -277,8 +277,8 @@ def _write(path: Path, data: bytes, durable: bool) -> None:
     write_whole(path, data, durable=durable)
 
 
-def _write_final(path: Path, data: bytes) -> str:
-    """Its SHA-256, which is worked out while the disk is busy."""
+def write_final(path: Path, data: bytes) -> str:
+    """Have a finished picture stand whole and durable; its SHA-256, worked out while the disk is busy."""
     with ThreadPoolExecutor(1) as pool:
         digest = pool.submit(hashlib.sha256, data)
         write_whole(path, data, durable=True)

@@ -12,8 +12,12 @@ from anyio.streams.text import TextReceiveStream
 
 from daemon.gpu import wire
 
-GRACE = 1.0
-"""Seconds that a child gets to end after its input is closed, before it is killed."""
+GRACE = 0.1
+"""Seconds that a child gets to end after its input is closed, before it is killed. It has nothing to save;
+one that is just importing torch hears of it late, and all who wait for the daemon's end would wait for that.
+"""
+LAST_WORDS = 1.0
+"""Seconds in which what a dead child printed must have come through."""
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +63,7 @@ class Child:
 
     async def _epitaph(self) -> str:
         status = await self._process.wait()
-        with anyio.move_on_after(GRACE):
+        with anyio.move_on_after(LAST_WORDS):
             await self._fell_silent.wait()
         how = f"was killed by signal {-status}" if status < 0 else f"ended with exit code {status}"
         words = " | ".join(self._last_words)

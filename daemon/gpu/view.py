@@ -122,7 +122,7 @@ def opened(
     if decoder is None:
         paint = previews.linear(checkpoint.latent2rgb, checkpoint.device)
         return View(begin, "latent2rgb", paint, 1, stream)
-    paint = _by_decoder(decoder, checkpoint.dtype)
+    paint = by_decoder(decoder, checkpoint.dtype)
     return View(begin, "taesd", paint, checkpoint.pipe.vae_scale_factor, stream)
 
 
@@ -148,7 +148,9 @@ def _decoder(begin: wire.Begin, checkpoint: Checkpoint, decoders: taesd.Decoders
         return None
 
 
-def _by_decoder(decoder: Any, dtype: torch.dtype) -> Paint:
+def by_decoder(decoder: Any, dtype: torch.dtype) -> Paint:
+    """Paints with TAESD, eight pixels for one of the latent."""
+
     def paint(latent: torch.Tensor) -> torch.Tensor:
         return previews.to_bytes(decoder(latent.to(dtype))[0].permute(1, 2, 0).float())
 

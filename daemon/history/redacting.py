@@ -15,7 +15,7 @@ import duckdb
 import msgspec
 
 from daemon import png
-from daemon.events import database, opening, redaction, rewriting
+from daemon.events import codec, database, opening, redaction, rewriting
 from daemon.events.codec import Row
 from daemon.events.opening import HistoryDamaged
 from daemon.events.types import BY_NAME, EventRedacted, FinalWritten
@@ -111,12 +111,14 @@ def _redacted(row: Row, home: Home, by: str, reason: str) -> EventRedacted | Non
     if not fields and picture is None:
         return None
     size, digest = (None, None) if picture is None else picture
+    left = redaction.redacted(row.data, fields)
+    codec.decode(row.seq, row.type, row.version, left)  # what could not be read again must not be recorded
     return EventRedacted(
         event=row.seq,
         job=row.job,
         fields=fields,
         sha256=redaction.digest(row.data).hex(),
-        left_sha256=redaction.own_digest(redaction.redacted(row.data, fields)),
+        left_sha256=redaction.own_digest(left),
         by=by,
         reason=reason,
         picture_bytes=size,

@@ -25,9 +25,9 @@ ANSWERS = ("status of 404", "status of 410", "status of 422")
 """Refusals that belong to the page's work, which browsers report as errors of the network."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Chromium, headless."""
+    """Chromium, headless; for these tests alone, as Playwright leaves a loop running in their thread."""
     path = shutil.which("chromium")
     if path is None:
         if os.environ.get("SAFELIGHT_BROWSER_TESTS") == "required":

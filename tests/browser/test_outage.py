@@ -56,7 +56,7 @@ def test_a_daemon_that_dies_and_comes_back_is_followed(
     page: Page, daemon: Daemon, complaints: list[str]
 ) -> None:
     """A banner with the data's age, the last picture stays; even after a 503, at which a browser gives up."""
-    frame = daemon.post("api/jobs", {**SHORT, "steps": 300, "width": 256, "height": 256}).json()["frames"][0]
+    frame = daemon.post("api/jobs", {**SHORT, "steps": 100, "width": 256, "height": 256}).json()["frames"][0]
     shown = begun(page, frame)
     assert daemon.process.stdout is not None
     daemon.kill()

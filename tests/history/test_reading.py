@@ -148,6 +148,18 @@ def test_anyones_own_duckdb_sees_the_same_rows(tmp_path: Path, name: str, seals:
     assert ask(home, COUNT)[0][0] == 4 * EACH
 
 
+@pytest.mark.anyio
+async def test_while_a_daemon_runs_both_count_the_same(home: Home) -> None:
+    """The question of the front page: how much of what happened?"""
+    query = "SELECT type, count(*)::BIGINT FROM events GROUP BY type ORDER BY ALL"
+    async with served(home) as log:
+        for event in picture(home, 9):
+            await log.append(event)
+        answer = await ask_in_thread(home, query)
+        assert sum(int(str(count)) for _, count in answer) == log.position
+        assert str(answer) == await to_thread.run_sync(outside, home, query)
+
+
 def test_views_that_were_loaded_before_find_new_segments(home: Home) -> None:
     """A script that stands open for days does not go stale by a seal."""
     ask(home, COUNT)

@@ -1,0 +1,333 @@
+"""The engine: what previews cost the sampler, our loop beside the stock pipeline, cancelling, parts in ms.
+
+A and B take turns in one run, and ratios are of medians, so a busy machine moves both; beside each stands
+the ratio of processor time, which says more while others use the cores. The model is SDXL's
+shape with random weights: small enough for a CPU here (`random_sdxl.MIDDLE`), whole where there is a GPU.
+"""
+
+import io
+import os
+import statistics
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from daemon import png, reprints
+from daemon.files import write_whole
+from daemon.gpu import child, denoise, formats, previews, samplers, sdxl, taesd, view, wire
+from daemon.gpu.making import write_final
+from tests.gpu import random_sdxl
+from tests.gpu.test_child import Child
+from tests.gpu.test_child import begin as asked
+from tests.stories import finished
+
+CPU = torch.device("cpu")
+ROUNDS, A_ROUND = 6, 4
+"""Turns, and steps in each."""
+
+
+def main() -> None:
+    """Print all figures."""
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    model = random_sdxl.checkpoint(random_sdxl.MIDDLE, CPU, torch.float32)
+    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".bench-") as folder:
+        steps(model, Path(folder))
+        loop(model)
+        parts(model, Path(folder))
+        warm_child(Path(folder))
+    if torch.cuda.is_available():
+        gpu(torch.device("cuda:0"))
+    else:
+        print("  no GPU here: real-size SDXL, TAESD at every step and torch.compile were not measured")
+
+
+def request(size: int, steps: int) -> wire.Begin:
+    """An unguided picture."""
+    return wire.Begin(
+        frame=1, attempt=1, model="", prompt="a red fox", negative_prompt="", width=size, height=size,
+        steps=steps, cfg_scale=1.0, seed=1, sampler="euler", scheduler="normal", store_every=1e9,
+    )  # fmt: skip
+
+
+def steps(model: sdxl.Checkpoint, folder: Path) -> None:
+    """(a) Seconds per step with previews at every step, without, and with a callback that encodes inline."""
+    begin = request(1024, (ROUNDS + 1) * A_ROUND)
+    states = [denoise.begin(model, begin) for _ in range(3)]
+    paint = previews.linear(model.latent2rgb, model.device)
+    with sink() as send, previews.Encoder(send) as encoder:
+        shown = view.opened(begin, model, taesd.Decoders(model.device), None, send)
+        assert shown is not None
+        ways: dict[str, Callable[[denoise.Denoise, denoise.Denoised], object]] = {
+            "without previews": lambda state, seen: None,
+            "with previews": lambda state, seen: encoder.offer(shown.shoot(state, seen)),  # type: ignore[arg-type]  # each is due
+            "encoded inline": lambda state, seen: inline(paint(seen.latent).cpu().numpy(), folder),
+        }
+        turns = {
+            name: partial(some_steps, state, show, encoder)
+            for (name, show), state in zip(ways.items(), states, strict=True)
+        }
+        took, worked = interleaved(turns, ROUNDS)
+    for name in ways:
+        print(f"  (a) a step at 1024², {name:17}: {beside(took, worked, name, 'without previews', A_ROUND)}")
+
+
+def some_steps(
+    state: denoise.Denoise,
+    show: Callable[[denoise.Denoise, denoise.Denoised], object],
+    encoder: previews.Encoder,
+) -> None:
+    """A turn, and all that it left to the encoder."""
+    for _ in range(A_ROUND):
+        show(state, denoise.step(state))
+    encoder.drain()
+
+
+def inline(pixels: formats.Pixels, folder: Path) -> None:
+    """As a plain callback does it: Pillow's PNG, written before the next step begins."""
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    write_whole(folder / "inline.png", out.getvalue(), durable=False)
+
+
+def loop(model: sdxl.Checkpoint) -> None:
+    """(b) Our loop beside the stock pipeline without callbacks, from prompt to last latent."""
+    begin = request(512, 8)
+    pipe = type(model.pipe)(**model.pipe.components, add_watermarker=False)
+    pipe.set_progress_bar_config(disable=True)
+    took, worked = interleaved(
+        {"ours": lambda: ours(model, begin), "stock": lambda: stock(pipe, model, begin)}, 8
+    )
+    for name in took:
+        print(f"  (b) 8 steps at 512² without callbacks, {name:5}: {beside(took, worked, name, 'stock', 8)}")
+
+
+def ours(model: sdxl.Checkpoint, begin: wire.Begin) -> torch.Tensor:
+    """The last latent by our loop."""
+    state = denoise.begin(model, begin)
+    while state.step < state.steps:
+        denoise.step(state)
+    return state.latent
+
+
+def stock(pipe: Any, model: sdxl.Checkpoint, begin: wire.Begin) -> torch.Tensor:
+    """The same by `StableDiffusionXLPipeline`."""
+    config = model.pipe.scheduler.config
+    pipe.scheduler = samplers.fresh(begin.sampler, begin.scheduler, config, begin.seed)
+    latent: torch.Tensor = pipe(
+        prompt=begin.prompt,
+        width=begin.width,
+        height=begin.height,
+        num_inference_steps=begin.steps,
+        guidance_scale=begin.cfg_scale,
+        generator=torch.Generator("cpu").manual_seed(begin.seed),
+        output_type="latent",
+    ).images
+    return latent
+
+
+def parts(model: sdxl.Checkpoint, folder: Path) -> None:
+    """(d) Each part of a preview and of a final, in ms."""
+    latent = torch.randn(1, 4, 128, 128, generator=torch.Generator().manual_seed(1))
+    paint = previews.linear(model.latent2rgb, CPU)
+    decoder = taesd._empty().eval()
+    small = paint(latent).numpy()
+    medium, large = photograph(512), photograph(1024)
+    with torch.inference_mode():
+        print_ms("latent2rgb of 128²", lambda: paint(latent).numpy())
+        print_ms("TAESD to 512², on this CPU", lambda: decoder(view.pooled(latent, 64)), 5)
+    for format in ("png", "jpeg", "webp"):
+        for pixels in (small, medium):
+            encode = partial(formats.encode, pixels, format, 85)
+            print_ms(f"{format} of {len(pixels)}², {len(encode()):,} bytes", encode)
+    data = formats.png(small)
+    print_ms("a preview written", lambda: write_whole(folder / "p.png", data, durable=False))
+    print_ms("sampler's thread, per preview", offering(model, latent), 200)
+    print_ms("final PNG of 1024²", lambda: formats.png(large))
+    print_ms("  by Pillow, level 6", lambda: pillow(large), 5)
+    print_ms("final, from pixels to file on disk", lambda: to_disk(large, folder / "final.png"))
+
+
+def offering(model: sdxl.Checkpoint, latent: torch.Tensor) -> Callable[[], object]:
+    """What the sampling thread does for a preview: take it, and leave it to a thread that is busy."""
+    state = denoise.begin(model, request(1024, 9))
+    state.step = 1
+    shown = view.opened(request(1024, 9), model, taesd.Decoders(CPU), None, lambda note: None)
+    encoder = previews.Encoder(lambda reply: None)
+    assert shown is not None
+    return lambda: encoder.offer(shown.shoot(state, denoise.Denoised(latent, 1.0)))  # type: ignore[arg-type]
+
+
+def pillow(pixels: formats.Pixels) -> bytes:
+    """As everyone writes it."""
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    return out.getvalue()
+
+
+def to_disk(pixels: formats.Pixels, path: Path) -> None:
+    """The whole way: PNG, through a pipe as a message, texts in, fdatasync, rename, the folder too."""
+    recipe = finished().recipe
+    data = through_a_pipe(wire.Cancelled(frame=1, attempt=1, step=1, data=formats.png(pixels)))
+    write_final(path, png.with_texts(data, reprints.texts(recipe)))
+
+
+def through_a_pipe(reply: wire.Cancelled) -> bytes:
+    """The picture of a reply at the pipe's other end."""
+    out, into = os.pipe()
+    sending = threading.Thread(target=child.Sender(into), args=(reply,))
+    sending.start()
+    buffer = bytearray()
+    while not (heard := list(wire.unpack(buffer, wire.REPLIES))):
+        buffer += os.read(out, 2**20)
+    sending.join()
+    os.close(out)
+    os.close(into)
+    assert isinstance(heard[0], wire.Cancelled)
+    assert heard[0].data is not None
+    return heard[0].data
+
+
+def photograph(size: int) -> formats.Pixels:
+    """Something that compresses as a photograph does: noise whose strength falls with its frequency."""
+    random = np.random.default_rng(1)
+    spectrum = random.standard_normal((size, size // 2 + 1, 3, 2)) @ [1, 1j]
+    frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None])
+    frequency[0, 0] = 1
+    field = np.fft.irfft2(spectrum / frequency[..., None] ** 1.6, axes=(0, 1))
+    grey = field.mean(2, keepdims=True)
+    toned = 128 + 50 * (grey + 0.2 * field) / grey.std()
+    pixels: formats.Pixels = toned.clip(0, 255).round().astype(np.uint8)
+    return pixels
+
+
+def warm_child(folder: Path) -> None:
+    """(c) Cancel → the next frame's first step, and a picture of the built-in model, on a warm child."""
+    model = folder / "demo"
+    it = Child(folder / "stderr")
+    it.say(asked(model, 1))
+    it.until(wire.Final)
+    waits, paces = [], []
+    for number in range(2, 14, 2):
+        it.say(asked(model, number, steps=400, width=256, height=256))
+        first = it.until(wire.Preview)[1]
+        second = it.until(wire.Preview)[1]
+        began = time.perf_counter()
+        it.say(wire.Cancel(frame=number, attempt=1), asked(model, number + 1, width=256, height=256))
+        it.until(wire.Cancelled)
+        it.until(wire.Preview)
+        waits.append(time.perf_counter() - began)
+        began = time.perf_counter()
+        last = it.until(wire.Final)[0]
+        paces.append((time.perf_counter() - began) / max(1, len(last)))
+        assert second.step > first.step
+    wait, pace = statistics.median(waits) * 1e3, statistics.median(paces) * 1e3
+    print(f"  (c) cancel → the next frame's first preview: {wait:.0f} ms; a step takes about {pace:.0f} ms")
+    whole = []
+    for number in range(20, 25):
+        it.say(asked(model, number, steps=20, width=256, height=256))
+        whole.append(timed(lambda: it.until(wire.Final)))
+    print(f"  20 steps of the built-in model with previews, warm: {statistics.median(whole):.2f} s (1 s)")
+    it.close()
+
+
+def gpu(device: torch.device) -> None:
+    """(e) Real-size SDXL at 1024², 30 steps: the stock pipeline, ours, ours compiled; previews by TAESD."""
+    model = random_sdxl.checkpoint(random_sdxl.WHOLE, device, torch.float16)
+    begin = request(1024, 30)
+    pipe = type(model.pipe)(**model.pipe.components, add_watermarker=False)
+    pipe.set_progress_bar_config(disable=True)
+
+    def finished_on_device(make: Callable[[], object]) -> None:
+        make()
+        torch.cuda.synchronize(device)
+
+    ways: dict[str, Callable[[], object]] = {
+        "stock": lambda: finished_on_device(lambda: stock(pipe, model, begin)),
+        "ours": lambda: finished_on_device(lambda: ours(model, begin)),
+        "ours, TAESD at every step": lambda: finished_on_device(lambda: with_taesd(model, begin)),
+    }
+    report(interleaved(ways, 5)[0])
+    model.pipe.unet.compile_repeated_blocks(fullgraph=True)
+    ways["ours"]()
+    report({f"compiled, {name}": times for name, times in interleaved(ways, 5)[0].items()})
+
+
+def with_taesd(model: sdxl.Checkpoint, begin: wire.Begin) -> None:
+    """Our loop with TAESD's arithmetic after each step, on the stream of its own."""
+    paint = view.by_decoder(taesd._empty().eval().to(model.device, model.dtype), model.dtype)
+    shown = view.View(begin, "taesd", paint, 8, torch.cuda.Stream(model.device))  # type: ignore[no-untyped-call]
+    state = denoise.begin(model, begin)
+    with previews.Encoder(lambda reply: None) as encoder:
+        while state.step < state.steps:
+            encoder.offer(shown.shoot(state, denoise.step(state)))  # type: ignore[arg-type]  # each is due
+
+
+def report(took: dict[str, list[float]]) -> None:
+    """Images a second, each beside the first."""
+    floor = statistics.median(next(iter(took.values())))
+    for name, times in took.items():
+        middle = statistics.median(times)
+        print(f"  (e) {name:36}: {1 / middle:.3f} images/s, {middle / floor:.3f} x the time")
+
+
+@contextmanager
+def sink() -> Iterator[Callable[[wire.Reply], None]]:
+    """A sender whose pipe another process reads, as the daemon does."""
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as reader:
+        assert reader.stdin is not None
+        yield child.Sender(reader.stdin.fileno())
+        reader.stdin.close()
+
+
+Took = dict[str, list[float]]
+"""Seconds of each call, by name."""
+
+
+def interleaved(ways: Mapping[str, Callable[[], object]], rounds: int) -> tuple[Took, Took]:
+    """The ways taking turns: by the clock, and of processors. The first turn warms up and does not count."""
+    took: Took = {name: [] for name in ways}
+    worked: Took = {name: [] for name in ways}
+    for number in range(rounds + 1):
+        for name, way in ways.items():
+            before = time.process_time()
+            seconds = timed(way)
+            if number:
+                took[name].append(seconds)
+                worked[name].append(time.process_time() - before)
+    return took, worked
+
+
+def beside(took: Took, worked: Took, name: str, floor: str, steps: int) -> str:
+    """A step's time, and its ratio to the floor's."""
+    middle = statistics.median(took[name])
+    ratio = middle / statistics.median(took[floor])
+    work = statistics.median(worked[name]) / statistics.median(worked[floor])
+    return f"{middle / steps * 1e3:8.1f} ms, {ratio:.3f} x; processor time {work:.3f} x"
+
+
+def timed(call: Callable[[], object]) -> float:
+    """Seconds."""
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def print_ms(name: str, call: Callable[[], object], rounds: int = 25) -> None:
+    """Median and least: on a busy machine the least says what it takes."""
+    call()
+    times = [timed(call) * 1e3 for _ in range(rounds)]
+    print(f"  (d) {name:36}: {statistics.median(times):8.3f} ms, least {min(times):8.3f}")
+
+
+if __name__ == "__main__":
+    main()
