@@ -97,7 +97,7 @@ class Making:
             negative_prompt=frame.negative_prompt,
             width=frame.width,
             height=frame.height,
-            steps=frame.steps,
+            steps=self._prompt.steps,
             cfg_scale=frame.cfg_scale,
             seed=frame.seed,
             sampler=frame.sampler,
