@@ -176,6 +176,16 @@ def test_a_bad_model_and_then_a_good_one(child: Child, folder: Path, tmp_path: P
     assert final.frame == 12
 
 
+def test_a_lora_that_cannot_be_used_fails_its_frame_alone(child: Child, folder: Path, tmp_path: Path) -> None:
+    """The file is named, and the next frame is made."""
+    bad = wire.Lora(file=str(tmp_path / "gone.safetensors"), weight=1.0)
+    child.say(begin(folder, 20, loras=[bad]), begin(folder, 21))
+    _, failed = child.until(wire.Failed)
+    assert (failed.frame, failed.kind) == (20, "bad_file")
+    assert str(tmp_path / "gone.safetensors") in failed.message
+    assert child.until(wire.Final)[1].frame == 21
+
+
 def test_failures_end_the_frame_not_the_child(child: Child, folder: Path) -> None:
     """A picture too large for any memory and a bug are told apart; the traceback is in standard error."""
     child.say(begin(folder, 13, width=80_000_000, height=80_000_000), begin(folder, 14, steps=0))
