@@ -16,6 +16,10 @@ queue, the tables, the page) is a fold of that log.
   schema        the JSON Schema of prompt files, made from the same types                    PURE
   faults        what is wrong with a JSON text, in words and places                          PURE
   samplers      the samplers and schedulers that a prompt may name, and their pairings       PURE
+  emphasis      weights and breaks in a prompt's words                                        PURE
+  agreement     whether the keys of a job agree with each other and with the files there are  PURE
+  tags          `<lora:name:0.8>` in a prompt                                                  PURE
+  stock         the files in a home that a prompt may name
   misfits       what keeps a value from being of a type, part by part                        PURE
   words         a type as a person would say it                                              PURE
   locate        where things stand in a JSON text                                            PURE
@@ -48,7 +52,8 @@ queue, the tables, the page) is a fold of that log.
   events/       types: the vocabulary (PURE) · codec: rows and the hash chain (PURE) · versions: how
                 older layouts become today's (PURE) ·
                 redaction: words taken out of a row (PURE) ·
-                log: one writer, group commit, followers · store: the rows on disk, in
+                log: one writer, group commit, followers · rounds: the decisions of one commit ·
+                store: the rows on disk, in
                 database (DuckDB), journal (the same rows since the last seal) and
                 segments (Parquet) · sums: their checksums · opening: compares the three and mends ·
                 rewriting: the same files without redacted words
@@ -69,9 +74,9 @@ queue, the tables, the page) is a fold of that log.
                 making (one frame's making) · stored (frames' states on disk) ·
                 recovery (frames whose maker is gone);
                 probe (what torch sees, for the doctor);
-                in the child only: child · orders · work · sdxl · single_file · denoise · samplers ·
-                snapshots · view (what of a frame is shown, when) · previews · taesd · formats (pixels →
-                PNG, JPEG, WebP) · thumbnails · demo;
+                in the child only: child · orders · work · sdxl · single_file · denoise · conditioning ·
+                images · hires · precision · loras · samplers · snapshots · view (what of a frame is shown,
+                when) · previews · taesd · formats (pixels → PNG, JPEG, WebP) · thumbnails · demo;
                 in a process of its own: animation (a strip → WebP or GIF)
 
 Start with `events/types`, then `app`.

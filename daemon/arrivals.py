@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from daemon import leases, png, reprints
+from daemon.agreement import Lacks, nothing_lacks
 from daemon.faults import Fault, whole_fault
 from daemon.prompts import MAX_BYTES
 from daemon.sheets import Sheet, read
@@ -43,8 +44,8 @@ Verdict = Sheet | list[Fault]
 class Form(msgspec.Struct, frozen=True):
     """A kind of file that the inbox takes, by its ending."""
 
-    read: Callable[[bytes, str], Verdict]
-    """Content and the model of jobs that name none → jobs or faults."""
+    read: Callable[[bytes, str, Lacks], Verdict]
+    """Content, the model of jobs that name none, and what knows the files they name → jobs or faults."""
     limit: int
     """Bytes; of a longer file one more is read, and `read` says so."""
     grows: bool
@@ -133,10 +134,11 @@ class Overview(msgspec.Struct, frozen=True):
 class Arrivals:
     """The entries of one folder. Not for two threads at once."""
 
-    def __init__(self, folder: Path, model: str) -> None:
-        """`model` is the checkpoint of prompts that name none."""
+    def __init__(self, folder: Path, model: str, lacks: Lacks = nothing_lacks) -> None:
+        """`model` is the checkpoint of prompts that name none; `lacks` knows the files that there are."""
         self._folder = folder
         self._model = model
+        self._lacks = lacks
         self._seen: dict[str, Arrival] = {}
 
     def __repr__(self) -> str:
@@ -194,7 +196,7 @@ class Arrivals:
         others: it waits, for a Safelight that can read it.
         """
         try:
-            return arrival.form.read(data, self._model)
+            return arrival.form.read(data, self._model, self._lacks)
         except Exception:
             logger.exception(
                 "%s met a fault of Safelight itself and waits; please report this", shown(arrival.name)
@@ -273,11 +275,11 @@ def limit_of(name: str) -> int:
     return FORMS[_ending(name)].limit
 
 
-def verdict_of(name: str, mode: int, data: bytes, model: str) -> Verdict:
+def verdict_of(name: str, mode: int, data: bytes, model: str, lacks: Lacks) -> Verdict:
     """What an entry of this name, type and content comes to."""
     if mode in _NO_FILES:
         return [whole_fault(f"is {_NO_FILES[mode]}, not a file", "Drop the file itself.")]
-    return FORMS[_ending(name)].read(data, model)
+    return FORMS[_ending(name)].read(data, model, lacks)
 
 
 @contextmanager

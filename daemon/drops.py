@@ -18,7 +18,8 @@ from typing import Self
 
 import msgspec
 
-from daemon import leases
+from daemon import leases, stock
+from daemon.agreement import Lacks
 from daemon.arrivals import (
     CLAIMED,
     Arrival,
@@ -129,17 +130,17 @@ def finish_all(drops: Iterable[Drop], home: Home) -> tuple[list[Drop], str | Non
 def _claimed_if_there(arrival: Arrival, home: Home, ways: Ways, model: str) -> Drop | None:
     """As `_claimed`; None too if someone took the file away again, or else the folder of claims."""
     try:
-        return _claimed(arrival, ways, model)
+        return _claimed(arrival, ways, model, stock.lacking(home))
     except FileNotFoundError:
         if not Path(ways.claimed).is_dir():  # the inbox was emptied to the last, or made anew by someone
             prepare(home)
         return None
 
 
-def _claimed(arrival: Arrival, ways: Ways, model: str) -> Drop | None:
+def _claimed(arrival: Arrival, ways: Ways, model: str, lacks: Lacks) -> Drop | None:
     """The file, claimed; None if it is not ready any more. Raises OSError with the file where it was."""
     if not stat.S_ISREG(arrival.mode):
-        verdict = verdict_of(arrival.name, arrival.mode, b"", model)
+        verdict = verdict_of(arrival.name, arrival.mode, b"", model, lacks)
         return _grip(arrival, b"", verdict, ways)
     with opened(f"{ways.inbox}/{arrival.name}") as descriptor:
         if mark_of(os.fstat(descriptor)) != arrival.mark:
@@ -147,7 +148,7 @@ def _claimed(arrival: Arrival, ways: Ways, model: str) -> Drop | None:
         written_to = leases.written_to(descriptor)
         data = read_at_most(descriptor, arrival.form.limit, arrival.mark)
         known = arrival.verdict if data == arrival.data else None
-        verdict = known or verdict_of(arrival.name, arrival.mode, data, model)
+        verdict = known or verdict_of(arrival.name, arrival.mode, data, model, lacks)
         # What was closed when it was found ready and is open now has a new writer; the rest was waited for.
         if (written_to and not arrival.written_to) or isinstance(verdict, Sheet) is not (arrival.jobs > 0):
             return None
@@ -163,7 +164,7 @@ def left_claimed(home: Home, model: str) -> list[Drop]:
     drops = []
     for path, claim, name in _seats(home):
         try:
-            drops.append(_left(path, claim, name, model))
+            drops.append(_left(path, claim, name, model, stock.lacking(home)))
         except OSError as error:
             logger.warning("%s stays claimed: %s", shown(name), error)
     return drops
@@ -246,13 +247,13 @@ def _seats(home: Home) -> Iterator[tuple[Path, str, str]]:
             logger.warning("%s is no file of ours and stays in %s", shown(path.name), claimed(home))
 
 
-def _left(path: Path, claim: str, name: str, model: str) -> Drop:
+def _left(path: Path, claim: str, name: str, model: str, lacks: Lacks) -> Drop:
     status = path.lstat()
     data = b""
     if stat.S_ISREG(status.st_mode):
         with opened(str(path)) as descriptor:
             data = read_at_most(descriptor, limit_of(name), mark_of(status))
-    verdict = verdict_of(name, stat.S_IFMT(status.st_mode), data, model)
+    verdict = verdict_of(name, stat.S_IFMT(status.st_mode), data, model, lacks)
     source = _source(name, hashlib.sha256(data).hexdigest(), claim, verdict)
     return Drop(path=str(path), name=name, mark=mark_of(status), source=source, verdict=verdict)
 

@@ -16,10 +16,11 @@ import anyio
 from anyio import to_thread
 from anyio.abc import TaskStatus
 
-from daemon import watch
+from daemon import stock, watch
 from daemon.arrivals import Arrival, Arrivals, Outlook, Overview, Waiting, shown
 from daemon.drops import Drop, claim_all, finish_all, left_claimed, prepare
-from daemon.events.log import Log, LogFailed
+from daemon.events.log import Log
+from daemon.events.rounds import LogFailed
 from daemon.events.types import Event
 from daemon.projections import decisions
 from daemon.projections.state import Key, State
@@ -53,7 +54,7 @@ class Inbox:
         self._log = log
         self._model = model
         self._cap = cap
-        self._arrivals = Arrivals(home.inbox, model)
+        self._arrivals = Arrivals(home.inbox, model, stock.lacking(home))
         self._unrecorded: list[Drop] = []
         """Claimed drops that the log could not take (a full disk): each scan tries again."""
         self._unfiled: list[Drop] = []

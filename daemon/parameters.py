@@ -37,6 +37,9 @@ _SCHEDULES = {
     "beta": "Beta",
 }
 """A1111's words for our schedulers."""
+_HIRES = {"Hires upscale": "scale", "Hires steps": "steps", "Denoising strength": "strength"}
+_UPSCALER = "Lanczos"
+"""A1111's word for how a second pass enlarges here."""
 _NOT_SETTINGS = {"Version", "App"}
 """Which program wrote the picture says nothing of how it is to be made."""
 _NUMBER = re.compile(r"-?\d{1,40}(\.\d{1,20})?(e[+-]?\d{1,3})?", re.ASCII)
@@ -65,7 +68,10 @@ def write(recipe: Recipe) -> str:
     pairs |= {"Size": f"{fields['width']}x{fields['height']}", "Model": model}
     pairs["Sampler"] = SAMPLERS[recipe.prompt.sampler].label
     pairs["Schedule type"] = _SCHEDULES[recipe.prompt.scheduler]
-    pairs["Denoising strength"] = fields.get("strength") if fields.get("image") else None
+    pairs["Denoising strength"] = recipe.prompt.strength
+    if (hires := recipe.prompt.hires) is not None:
+        pairs |= {"Hires upscale": hires.scale, "Hires steps": hires.steps, "Hires upscaler": _UPSCALER}
+        pairs["Denoising strength"] = hires.strength
     pairs["Version"] = f"Safelight {VERSION}"
     lines.append(
         ", ".join(f"{label}: {_value(value)}" for label, value in pairs.items() if value is not None)
@@ -81,7 +87,7 @@ def read(text: str) -> Carried:
     if negative:
         carried.keys["negative_prompt"] = negative
     _take_tags(carried)
-    for label, value in settings:
+    for label, value in _without_hires(carried, settings):
         _take(carried, label, value)
     return carried
 
@@ -144,6 +150,21 @@ def _take(carried: Carried, label: str, value: str) -> None:
         )
     elif label not in _NOT_SETTINGS:
         carried.rest.append(f"{label}: {value}")
+
+
+def _without_hires(carried: Carried, settings: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The rest of the settings, once those of a second pass are taken together."""
+    said = dict(settings)
+    if not _NUMBER.fullmatch(said.get("Hires upscale", "")):
+        return settings
+    taken = {
+        label: key
+        for label, key in _HIRES.items()
+        if _NUMBER.fullmatch(said.get(label, "")) and said[label] != "0"
+    }
+    carried.keys["hires"] = {key: _number(said[label]) for label, key in taken.items()}
+    ours = {*taken, *(["Hires upscaler"] if said.get("Hires upscaler") == _UPSCALER else [])}
+    return [(label, value) for label, value in settings if label not in ours]
 
 
 def _take_tags(carried: Carried) -> None:

@@ -6,14 +6,16 @@ be is in `sheets`.
 """
 
 import json
-from collections.abc import Iterator
+from functools import partial
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import replace
 
+from daemon import tags
+from daemon.agreement import USUAL_SCALE, USUAL_SECOND, Lacks, disagreements, nothing_lacks
 from daemon.faults import Fault, diagnose, text_of
-from daemon.misfits import Misfit
 from daemon.samplers import Choice, choose
 from daemon.settings import DEMO
 
@@ -40,14 +42,22 @@ Name = Annotated[str, Meta(min_length=1, max_length=100)]
 Priority = Annotated[int, Meta(ge=-1000, le=1000)]
 Project = Annotated[str, Meta(min_length=1, max_length=100)]
 Model = Annotated[str, Meta(max_length=200, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_. -]*$(?!\n)")]
-"""A name inside `models/checkpoints`, never a path."""
+"""A name inside a folder of `models`, never a path."""
+Place = Annotated[str, Meta(min_length=1, max_length=500)]
+Strength = Annotated[float, Meta(ge=0.02, le=1)]
+USUAL_STRENGTH = 0.6
+"""Of an image to begin with, where the prompt does not say: the motif stays, its parts may change."""
 
 OTHER_NAMES = {
     "batch_size": "count",
     "cfg": "cfg_scale",
     "checkpoint": "model",
+    "denoise": "strength",
+    "denoising_strength": "strength",
+    "init_image": "image",
     "ckpt_name": "model",
     "guidance": "cfg_scale",
+    "hires_fix": "hires",
     "guidance_scale": "cfg_scale",
     "n_iter": "count",
     "negative": "negative_prompt",
@@ -58,6 +68,36 @@ OTHER_NAMES = {
     "text": "prompt",
 }
 """What other programs call our keys, for the suggestion beside an unknown one."""
+
+
+class Lora(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A small change of the checkpoint's weights, for this picture."""
+
+    name: Annotated[Model, Meta(description="A file in models/loras; .safetensors may be left out.")]
+    weight: Annotated[float, Meta(ge=-10, le=10, description="How much of it; 0 is nothing.")] = 1.0
+
+
+class SecondPass(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The finished picture is enlarged and gone over once more."""
+
+    scale: Annotated[float, Meta(ge=1.05, le=4, description="Times the width and the height.")] = USUAL_SCALE
+    steps: Annotated[Steps | None, Meta(description="Of the second pass; null: as many as of the first.")] = (
+        None
+    )
+    strength: Annotated[Strength, Meta(description="How far to go from the enlarged picture.")] = USUAL_SECOND
+
+
+class Hires(msgspec.Struct, frozen=True, kw_only=True):
+    """A second pass with nothing left open."""
+
+    scale: float
+    steps: int
+    strength: float
+
+
+def enlarged(pixels: int, scale: float) -> int:
+    """A side of the picture after the second pass: the next lower multiple of 8."""
+    return int(pixels * scale) // 8 * 8
 
 
 Keep = Literal["strip", "all", "none"]
@@ -95,7 +135,9 @@ def seconds_between(every: str) -> float:
 class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A job as a person writes it: `{"prompt": "a red fox"}` and, if they like, more."""
 
-    prompt: Annotated[Words, Meta(description="What the picture shows.")]
+    prompt: Annotated[
+        Words, Meta(description="What the picture shows: (more), (much more:1.3), [less], of any length.")
+    ]
     negative_prompt: Annotated[Text, Meta(description="What it should not show.")] = ""
     width: Annotated[Pixels | None, Meta(description="Pixels; null: the model's own size.")] = None
     height: Annotated[Pixels | None, Meta(description="Pixels; null: the model's own size.")] = None
@@ -106,6 +148,19 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     seed: Annotated[Seed | None, Meta(description="null: drawn, and recorded with the job.")] = None
     count: Annotated[Count, Meta(description="Pictures of it; the seed goes up by one each time.")] = 1
     model: Annotated[Model | None, Meta(description="A name in models/checkpoints.")] = None
+    loras: Annotated[
+        list[Lora],
+        Meta(max_length=20, description="Changes of the model; <lora:NAME:WEIGHT> in the prompt is one too."),
+    ] = []
+    image: Annotated[
+        Place | None, Meta(description="A picture to begin with: in images/, or anywhere within the home.")
+    ] = None
+    strength: Annotated[
+        Strength | None, Meta(description="How far from the image to go: 1 is all the way; null: 0.6.")
+    ] = None
+    hires: Annotated[SecondPass | None, Meta(description="A second pass at a larger size; null: none.")] = (
+        None
+    )
     project: Annotated[Project, Meta(description="A word of yours to find the pictures by.")] = "default"
     priority: Annotated[Priority, Meta(description="Higher goes first.")] = 0
     preview: Annotated[Preview, Meta(description="How it is shown while it is made.")] = Preview()
@@ -128,7 +183,17 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     # Before there were these two, every picture was made so.
     sampler: str = "euler"
     scheduler: str = "ddim_uniform"
+    loras: list[Lora] = []
+    image: str | None = None
+    """Relative to the home."""
+    strength: float | None = None
+    hires: Hires | None = None
     preview: Preview = Preview()
+
+
+def steps_in_all(prompt: Prompt) -> int:
+    """Of both passes."""
+    return prompt.steps + (0 if prompt.hires is None else prompt.hires.steps)
 
 
 class Defaults(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,29 +212,29 @@ DEMO_DEFAULTS = Defaults(width=256, height=256, steps=24, cfg_scale=5.0)
 T = TypeVar("T")
 
 
-def parse(data: bytes, model: str) -> Prompt | list[Fault]:
+def parse(data: bytes, model: str, lacks: Lacks = nothing_lacks) -> Prompt | list[Fault]:
     """The one job that some bytes hold, or all that can be known to be wrong with them.
 
-    `model` is the checkpoint's name where the prompt gives none.
+    `model` is the checkpoint's name where the prompt gives none; `lacks` knows the files that there are.
     """
     text = text_of(data, MAX_BYTES)
     if isinstance(text, Fault):
         return [text]
     try:
-        return complete(converted(decoded(text), Asked), model)
+        return complete(converted(decoded(text), Asked), model, lacks)
     except REFUSALS:
-        return diagnose(text, lambda _: Asked, EXAMPLES, OTHER_NAMES, unpaired)
+        return diagnose(text, lambda _: Asked, EXAMPLES, OTHER_NAMES, partial(disagreements, lacks=lacks))
 
 
 class KeyGivenTwice(ValueError):
     """An object has a key twice; decoders keep the last one in silence."""
 
 
-class Unpaired(ValueError):
-    """A sampler or a scheduler that there is not, or two that do not go together."""
+class Disagreement(ValueError):
+    """Keys that do not go together, such as a sampler and a scheduler, or a file that is not there."""
 
 
-REFUSALS = (msgspec.DecodeError, KeyGivenTwice, RecursionError, Unpaired)
+REFUSALS = (msgspec.DecodeError, KeyGivenTwice, RecursionError, Disagreement)
 """What `decoded`, `converted` and `complete` raise for a text that must be refused."""
 
 
@@ -188,32 +253,34 @@ def converted(value: Any, wanted: type[T]) -> T:
         return msgspec.convert(_whole_numbers(value), wanted)
 
 
-def complete(asked: Asked, model: str) -> Prompt:
-    """Every default filled in. Raises `Unpaired` for a sampler and a scheduler that do not go together."""
+def complete(asked: Asked, model: str, lacks: Lacks = nothing_lacks) -> Prompt:
+    """Every default filled in. Raises `Disagreement` for keys that do not go together, and missing files."""
+    for misfit in disagreements(msgspec.to_builtins(asked), lacks=lacks):
+        raise Disagreement(misfit.message)
+    asked = _without_tags(asked)
     choice = choose(asked.sampler, asked.scheduler)
-    if not isinstance(choice, Choice):
-        raise Unpaired(choice.message)
+    assert isinstance(choice, Choice), choice
     name = asked.model or model
     given = {key: value for key in _KEYS if (value := getattr(asked, key)) is not None}
     defaults = DEMO_DEFAULTS if name == DEMO else SDXL_DEFAULTS
+    if asked.image is not None and asked.strength is None:
+        given["strength"] = USUAL_STRENGTH
     fields = msgspec.structs.asdict
-    return Prompt(**{**fields(defaults), "seed": None, **given, **fields(choice), "model": name})
+    known = {**fields(defaults), "seed": None, **given, **fields(choice), "model": name}
+    if asked.hires is not None:
+        twice = fields(asked.hires)
+        known["hires"] = Hires(**{**twice, "steps": asked.hires.steps or known["steps"]})
+    return Prompt(**known)
+
+
+def _without_tags(asked: Asked) -> Asked:
+    """`<lora:name:weight>` is no words for the text encoders."""
+    words, found = tags.taken(asked.prompt)
+    loras = [*asked.loras, *(Lora(name=tag.name, weight=tag.weight) for tag in found)]
+    return replace(asked, prompt=words, loras=loras) if found else asked
 
 
 _KEYS = [name for name in Asked.__struct_fields__ if name in Prompt.__struct_fields__]
-
-
-def unpaired(job: Any, path: str = "$") -> Iterator[Misfit]:
-    """What is wrong with the sampler, the scheduler, or the two of them together, in a decoded job."""
-    if not isinstance(job, dict):
-        return
-    said = {key: job.get(key) for key in ("sampler", "scheduler")}
-    if not all(name is None or isinstance(name, str) for name in said.values()):
-        return
-    choice = choose(said["sampler"], said["scheduler"])
-    if not isinstance(choice, Choice):
-        key = choice.key if said[choice.key] is not None else "sampler"
-        yield Misfit(path=f"{path}.{key}", message=choice.message, suggestion=choice.suggestion)
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 
-from daemon import parameters, png, sheets, workflow
+from daemon import emphasis, parameters, png, sheets, workflow
+from daemon.agreement import Lacks, nothing_lacks
 from daemon.events.types import Recipe
 from daemon.faults import Fault, whole_fault
 from daemon.parameters import Carried
@@ -23,9 +24,12 @@ _NOTES = 50
 """Lines of what is not carried over; a graph of thousands of nodes is cut there, and says so."""
 _LONG = 300
 _SYNTAX = {
-    "attention weights": re.compile(r"\([^()\n]{1,200}:\s*\d*\.?\d+\s*\)"),
+    "words that change on the way": re.compile(
+        r"(?<!\\)\[[^\[\]\n]{0,200}(:\s*\d*\.?\d+\s*|\|[^\[\]\n]{0,200})\]"
+    ),
     "an embedding": re.compile(r"embedding:[\w.-]{1,100}"),
 }
+"""What A1111 and ComfyUI read as more than words, and we do not."""
 
 
 def texts(recipe: Recipe) -> list[png.Chunk]:
@@ -34,19 +38,19 @@ def texts(recipe: Recipe) -> list[png.Chunk]:
     return [png.international(KEYWORD, own), png.text("parameters", parameters.write(recipe))]
 
 
-def read(data: bytes, model: str) -> Sheet | list[Fault]:
+def read(data: bytes, model: str, lacks: Lacks = nothing_lacks) -> Sheet | list[Fault]:
     """What a `.json` file's bytes hold: prompts, or a ComfyUI workflow; or what is wrong with them.
 
     A file of prompts is not looked at twice; only what is none may be a workflow.
     """
-    verdict = sheets.read(data, model)
+    verdict = sheets.read(data, model, lacks)
     if isinstance(verdict, Sheet):
         return verdict
     graph = _object(data.decode("utf-8-sig", "replace"))
-    return of_workflow(graph, model) if graph is not None and workflow.is_workflow(graph) else verdict
+    return of_workflow(graph, model, lacks) if graph is not None and workflow.is_workflow(graph) else verdict
 
 
-def of_picture(data: bytes, model: str) -> Sheet | list[Fault]:
+def of_picture(data: bytes, model: str, lacks: Lacks = nothing_lacks) -> Sheet | list[Fault]:
     """The prompt of a PNG, or why it has none. `model` is the checkpoint where the picture names none."""
     try:
         found = png.texts(data)
@@ -60,13 +64,13 @@ def of_picture(data: bytes, model: str) -> Sheet | list[Fault]:
             "the picture carries no parameters",
             "Pictures by Safelight, A1111 and ComfyUI do, unless a program or a site took them out.",
         )
-    return _judged(carried, model)
+    return _judged(carried, model, lacks)
 
 
-def of_workflow(graph: dict[str, Any], model: str) -> Sheet | list[Fault]:
+def of_workflow(graph: dict[str, Any], model: str, lacks: Lacks = nothing_lacks) -> Sheet | list[Fault]:
     """The prompt of a ComfyUI graph in API format, or why it has none."""
     try:
-        return _judged(_with_syntax(workflow.read(graph)), model)
+        return _judged(_of_graph(graph), model, lacks)
     except workflow.Unreadable as error:
         return _unreadable(error)
 
@@ -80,8 +84,16 @@ def _carried(found: dict[str, str]) -> Carried | None:
         return _with_syntax(parameters.read(found["parameters"]))
     graph = _object(found.get("prompt", ""))
     if graph is not None and workflow.is_workflow(graph):
-        return _with_syntax(workflow.read(graph))
+        return _of_graph(graph)
     return None
+
+
+def _of_graph(graph: dict[str, Any]) -> Carried:
+    """To ComfyUI square brackets are characters."""
+    carried = _with_syntax(workflow.read(graph))
+    words = {key: carried.keys[key] for key in ("prompt", "negative_prompt") if key in carried.keys}
+    carried.keys |= {key: emphasis.escaped(text) for key, text in words.items()}
+    return carried
 
 
 def _is_shallow(value: object, depth: int = 5) -> bool:
@@ -92,7 +104,7 @@ def _is_shallow(value: object, depth: int = 5) -> bool:
 
 
 def _with_syntax(carried: Carried) -> Carried:
-    """Name what those programs read as more than words, and we do not."""
+    """Name what has another meaning there."""
     for key in ("prompt", "negative_prompt"):
         words = carried.keys.get(key, "")
         for name, pattern in _SYNTAX.items():
@@ -101,7 +113,7 @@ def _with_syntax(carried: Carried) -> Carried:
     return carried
 
 
-def _judged(carried: Carried, model: str) -> Sheet | list[Fault]:
+def _judged(carried: Carried, model: str, lacks: Lacks) -> Sheet | list[Fault]:
     """As a prompt file is, but for keys that do not pass: they are left out, one by one, and named."""
     asked = {key: value for key, value in carried.keys.items() if value is not None}
     keys = {key: value for key, value in asked.items() if key in Asked.__struct_fields__}
@@ -112,20 +124,19 @@ def _judged(carried: Carried, model: str) -> Sheet | list[Fault]:
     ]
     rest = [*carried.rest, *unknown]
     while True:
-        verdict = parse(json.dumps(keys).encode(), model)
+        verdict = parse(json.dumps(keys).encode(), model, lacks)
         if isinstance(verdict, Prompt):
             return Sheet(prompts=[verdict], not_carried=_brief(rest))
-        wrong = {_key(fault.path): fault for fault in verdict if _key(fault.path) in keys}
+        wrong = {
+            sheets.key_of(fault.path.removeprefix("$.")): fault
+            for fault in verdict
+            if sheets.key_of(fault.path.removeprefix("$.")) in keys
+        }
         wrong.pop("prompt", None)
         if not wrong:
             return verdict
         for key, fault in wrong.items():
             rest.append(f"{key}: {_shown(keys.pop(key))} ({fault.message})")
-
-
-def _key(path: str) -> str:
-    """The key that a JSON path is about: `$.loras[0].name` → `loras`."""
-    return path.removeprefix("$.").split(".")[0].split("[")[0]
 
 
 def _brief(rest: list[str]) -> list[str]:

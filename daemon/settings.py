@@ -52,6 +52,34 @@ class Home(msgspec.Struct, frozen=True):
         return self.root / "models" / "checkpoints"
 
     @property
+    def images(self) -> Path:
+        """Pictures to begin with."""
+        return self.root / "images"
+
+    def image(self, name: str) -> Path | None:
+        """The picture that a prompt names: in `images`, or by its path within the home. None for one that is
+        not there, is no plain file, or lies outside, also by way of a link.
+        """
+        root = self.root.resolve()
+        try:
+            for place in (self.images / name, self.root / name):
+                real = place.resolve()
+                if real.is_relative_to(root) and real.is_file():
+                    return real
+        except (OSError, ValueError):
+            return None  # too long, or with characters that no name can have
+        return None
+
+    @property
+    def loras(self) -> Path:
+        """LoRAs: single `.safetensors` files."""
+        return self.root / "models" / "loras"
+
+    def lora(self, name: str) -> Path:
+        """Where a LoRA lies, whose ending may be left out."""
+        return self.loras / f"{name.removesuffix('.safetensors')}.safetensors"
+
+    @property
     def vae_approx(self) -> Path:
         """Tiny decoders for previews."""
         return self.root / "models" / "vae_approx"

@@ -4,6 +4,7 @@ A file is taken whole or refused whole: `read` answers every job in it, or every
 """
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from hashlib import sha256
 from typing import Annotated, Any
 
@@ -11,6 +12,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType, defstruct
 from msgspec.structs import replace
 
+from daemon.agreement import Lacks, disagreements, nothing_lacks
 from daemon.faults import Fault, at_most, diagnose, fault, text_of
 from daemon.misfits import Misfit
 from daemon.prompts import (
@@ -24,7 +26,6 @@ from daemon.prompts import (
     converted,
     decoded,
     parse,
-    unpaired,
 )
 
 MAX_JOBS = 1000
@@ -101,7 +102,9 @@ class Sheet(msgspec.Struct, frozen=True, kw_only=True):
         return max(prompt.priority for prompt in self.prompts)
 
 
-def read(data: bytes, model: str, *, lines: bool = False) -> Sheet | list[Fault]:
+def read(
+    data: bytes, model: str, lacks: Lacks = nothing_lacks, *, lines: bool = False
+) -> Sheet | list[Fault]:
     """The jobs that a file's bytes hold, or all that can be known to be wrong with them.
 
     `lines`: one job on each line, as in a `.jsonl` file. `model` is the checkpoint of jobs that name none.
@@ -109,18 +112,18 @@ def read(data: bytes, model: str, *, lines: bool = False) -> Sheet | list[Fault]
     text = text_of(data, MAX_BYTES)
     if isinstance(text, Fault):
         return [text]
-    return _read_lines(text, model) if lines else _read_object(text, model)
+    return _read_lines(text, model, lacks) if lines else _read_object(text, model, lacks)
 
 
-def _read_object(text: str, model: str) -> Sheet | list[Fault]:
+def _read_object(text: str, model: str, lacks: Lacks) -> Sheet | list[Fault]:
     try:
         value = decoded(text)
         if _wanted(value) is Several:
-            return _several(value, model)
+            return _several(value, model, lacks)
         single = converted(value, Single)
-        return Sheet(prompts=[complete(single, model)], key=single.key)
+        return Sheet(prompts=[complete(single, model, lacks)], key=single.key)
     except REFUSALS:
-        return diagnose(text, _wanted, EXAMPLES, OTHER_NAMES, _untyped)
+        return diagnose(text, _wanted, EXAMPLES, OTHER_NAMES, partial(_untyped, lacks=lacks))
 
 
 def _wanted(value: Any) -> type[Single | Several]:
@@ -128,31 +131,36 @@ def _wanted(value: Any) -> type[Single | Several]:
     return Several if isinstance(value, dict) and ("jobs" in value or "defaults" in value) else Single
 
 
-def _several(value: dict[str, Any], model: str) -> Sheet:
+def _several(value: dict[str, Any], model: str, lacks: Lacks) -> Sheet:
     # Once each by itself, since a job may hide a wrong default; then as what they come to together.
     sheet = converted(value, Several)
     jobs = [converted({**value.get("defaults", {}), **job}, Asked) for job in value["jobs"]]
-    return Sheet(prompts=[complete(job, model) for job in jobs], key=sheet.key, several=True)
+    return Sheet(prompts=[complete(job, model, lacks) for job in jobs], key=sheet.key, several=True)
 
 
-def _untyped(value: dict[str, Any]) -> Iterator[Misfit]:
-    """What no type knows of: prompts left out of jobs and defaults, samplers that do not go together."""
+def _untyped(value: dict[str, Any], lacks: Lacks) -> Iterator[Misfit]:
+    """What no type knows of: prompts left out of jobs and defaults, keys that do not agree, missing files."""
     yield from _without_prompt(value)
     if _wanted(value) is Single:
-        yield from unpaired(value)
+        yield from disagreements(value, lacks=lacks)
     else:
-        yield from {misfit.path: misfit for misfit in _unpaired_jobs(value)}.values()
+        yield from {misfit.path: misfit for misfit in _disagreeing_jobs(value, lacks)}.values()
 
 
-def _unpaired_jobs(value: dict[str, Any]) -> Iterator[Misfit]:
+def _disagreeing_jobs(value: dict[str, Any], lacks: Lacks) -> Iterator[Misfit]:
     """Each job's misfit where it stands: in the job, or in the defaults that it leaves it to."""
     jobs, defaults = value.get("jobs"), value.get("defaults")
     common = defaults if isinstance(defaults, dict) else {}
     for number, job in enumerate(jobs if isinstance(jobs, list) else []):
-        own = job if isinstance(job, dict) else {}
-        for misfit in unpaired({**common, **own}, f"$.jobs[{number}]"):
-            key = misfit.path.rpartition(".")[2]
-            yield misfit if key in own else replace(misfit, path=f"$.defaults.{key}")
+        own, path = job if isinstance(job, dict) else {}, f"$.jobs[{number}]"
+        for misfit in disagreements({**common, **own}, path, lacks):
+            rest = misfit.path.removeprefix(f"{path}.")
+            yield misfit if key_of(rest) in own else replace(misfit, path=f"$.defaults.{rest}")
+
+
+def key_of(path: str) -> str:
+    """The key that a path within a job is about: `loras[0].name` → `loras`."""
+    return path.split(".")[0].split("[")[0]
 
 
 def _without_prompt(value: dict[str, Any]) -> Iterator[Misfit]:
@@ -164,9 +172,11 @@ def _without_prompt(value: dict[str, Any]) -> Iterator[Misfit]:
                 yield Misfit(path=f"$.jobs[{number}]", message="`prompt` is missing", lacking="prompt")
 
 
-def _read_lines(text: str, model: str) -> Sheet | list[Fault]:
+def _read_lines(text: str, model: str, lacks: Lacks) -> Sheet | list[Fault]:
     lines = text.split("\n")
-    read_lines = [(number, parse(line.encode(), model)) for number, line in enumerate(lines) if line.strip()]
+    read_lines = [
+        (number, parse(line.encode(), model, lacks)) for number, line in enumerate(lines) if line.strip()
+    ]
     prompts = [verdict for _, verdict in read_lines if isinstance(verdict, Prompt)]
     if len(prompts) < len(read_lines) or not prompts or len(prompts) > MAX_JOBS:
         return _line_faults(text, model, read_lines)
@@ -174,7 +184,7 @@ def _read_lines(text: str, model: str) -> Sheet | list[Fault]:
 
 
 def _line_faults(text: str, model: str, lines: Iterable[tuple[int, Prompt | list[Fault]]]) -> list[Fault]:
-    if isinstance(_read_object(text, model), Sheet) and "\n" in text.strip():
+    if isinstance(_read_object(text, model, nothing_lacks), Sheet) and "\n" in text.strip():
         return [
             fault(text, "$", 0, "one text over many lines", "Name the file .json, or write a job per line.")
         ]

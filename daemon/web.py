@@ -19,7 +19,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from daemon import reprints, schema
+from daemon import reprints, schema, stock
 from daemon.answers import MAX_BODY, body, error, json, limit, sender, whole, wished
 from daemon.archive import Archive
 from daemon.arrivals import Outlook
@@ -59,6 +59,7 @@ class Web:
         self._inbox = inbox
         self._log = log
         self._settings = settings
+        self._lacks = stock.lacking(settings.home)
         self._recent = recent
         self.streams = Streams(log, self.snapshot)
 
@@ -143,7 +144,9 @@ class Web:
         if content is None:
             return error(413, f"a prompt has at most {MAX_BODY} bytes")
         lines = media_type(request.headers) in LINES
-        verdict = read(content, self._settings.model, lines=True) if lines else self._read(content)
+        verdict = (
+            read(content, self._settings.model, self._lacks, lines=True) if lines else self._read(content)
+        )
         if not isinstance(verdict, Sheet):
             return json({"faults": verdict}, 422)
         claim = verdict.claim or _claim(request)
@@ -157,7 +160,7 @@ class Web:
         return json({"jobs": jobs} if verdict.several else jobs[0], 201 if new else 200)
 
     def _read(self, content: bytes) -> Sheet | list[Fault]:
-        return reprints.read(content, self._settings.model)
+        return reprints.read(content, self._settings.model, self._lacks)
 
     async def _recorded_under(self, claim: str) -> list[Recorded]:
         """What a drop or request with the same key led to."""

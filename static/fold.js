@@ -137,7 +137,8 @@ const named = (devices, device) => [...new Set([...devices.filter((name) => name
  * @returns {Frame[]}
  */
 function queued({ job, first_frame, seeds, prompt }, ts) {
-  const { project, model, negative_prompt, width, height, cfg_scale, priority, steps } = prompt;
+  const { project, model, negative_prompt, width, height, cfg_scale, priority } = prompt;
+  const steps = prompt.steps + (prompt.hires?.steps ?? 0);
   const { sampler = "euler", scheduler = "ddim_uniform" } = prompt; // what all were before there was a choice
   return seeds.map((/** @type {number} */ seed, /** @type {number} */ index) => ({
     id: first_frame + index, job, index, status: "queued",

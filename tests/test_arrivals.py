@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from daemon import sheets
+from daemon.agreement import Lacks
 from daemon.arrivals import FORMS, QUIET, Form, shown
 from daemon.faults import Fault
 from daemon.sheets import Sheet
@@ -161,10 +162,10 @@ def test_a_bug_of_ours_costs_one_file_its_turn_and_no_other(
 ) -> None:
     """Else the daemon would end at it, and at every start again. It is told once."""
 
-    def read(data: bytes, model: str) -> Sheet | list[Fault]:
+    def read(data: bytes, model: str, lacks: Lacks) -> Sheet | list[Fault]:
         if data == b"odd":
             raise ZeroDivisionError
-        return sheets.read(data, model)
+        return sheets.read(data, model, lacks)
 
     monkeypatch.setitem(FORMS, ".json", Form(read, 100, grows=False))
     house.put("a.json", b"odd")

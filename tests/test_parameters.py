@@ -60,8 +60,8 @@ CASES: dict[str, tuple[str, dict[str, Any], list[str]]] = {
     "a model that is a number": (f"a red fox\n{TAIL}, Model: 4201", {"model": "4201"}, []),
     "hires": (
         f"a red fox\n{TAIL}, Denoising strength: 0.4, Hires upscale: 2, Hires upscaler: 4x-UltraSharp",
-        {},
-        ["Denoising strength: 0.4", "Hires upscale: 2", "Hires upscaler: 4x-UltraSharp"],
+        {"hires": {"scale": 2, "strength": 0.4}},
+        ["Hires upscaler: 4x-UltraSharp"],
     ),
     "quoted values with commas and escapes": (
         f'a red fox\n{TAIL}, ADetailer prompt: "a face, \\"smiling\\": yes", ADetailer steps: 4',

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.faults import Fault
-from daemon.prompts import DEMO_DEFAULTS, SDXL_DEFAULTS, Prompt, parse
+from daemon.prompts import DEMO_DEFAULTS, SDXL_DEFAULTS, Prompt, parse, steps_in_all
 from daemon.settings import DEMO
 
 GOOD = b'{"prompt": "a caf\xc3\xa9", "steps": 4, "seed": 7}'
@@ -30,6 +30,34 @@ CATALOGUE = [
     ('{"prompt": "  "}', "$.prompt", 1, 12, "`prompt` is blank"),
     ('{"prompt": "a", "model": "demo\\n"}', "$.model", 1, 26, "`model` must be"),
     ('{"seed": 1}', "$", 1, 1, "`prompt` is missing"),
+    ('{"prompt": "a", "loras": [{"nam": "x"}]}', "$.loras[0].nam", 1, 28, "unknown key `nam`"),
+    ('{"prompt": "a", "loras": [{"name": "../x"}]}', "$.loras[0].name", 1, 36, "`name` must be a name"),
+    (
+        '{"prompt": "a", "loras": [{"name": "x", "weight": 11}]}',
+        "$.loras[0].weight",
+        1,
+        51,
+        "`weight` must be",
+    ),
+    ('{"prompt": "a <lora:x:much>"}', "$.prompt", 1, 12, "the weight of the LoRA 'x'"),
+    ('{"prompt": "a <lora:../x:1>"}', "$.prompt", 1, 12, "'../x' is no name of a LoRA"),
+    ('{"prompt": "<lora:x:1>"}', "$.prompt", 1, 12, "the prompt has no words"),
+    ('{"prompt": "a", "strength": 0.5}', "$.strength", 1, 29, "`strength` needs an `image`"),
+    ('{"prompt": "a", "image": "i.png", "strength": 2}', "$.strength", 1, 47, "`strength` must be"),
+    ('{"prompt": "a", "image": "i.png", "sampler": "LMS"}', "$.sampler", 1, 46, "`lms` cannot begin"),
+    ('{"prompt": "a", "image": "i.png", "strength": 0.1, "steps": 99}', "$.steps", 1, 61, "99 steps at a"),
+    ('{"prompt": "a", "hires": {"scale": 9}}', "$.hires.scale", 1, 36, "`scale` must be"),
+    ('{"prompt": "a", "hires": {}, "width": 4096}', "$.hires", 1, 26, "the second pass would be 6144 pixels"),
+    ('{"prompt": "a", "hires": {}, "sampler": "lms"}', "$.sampler", 1, 41, "`lms` cannot begin"),
+    ('{"prompt": "a", "hires": {"steps": 300}}', "$.hires.steps", 1, 36, "300 steps at a strength of 0.4"),
+    ('{"prompt": "a (fox:1000)"}', "$.prompt", 1, 12, "the weight of 'fox' comes to 1000"),
+    (
+        '{"prompt": "a", "negative_prompt": "' + "(" * 99 + "b" + ")" * 99 + '"}',
+        "$.negative_prompt",
+        1,
+        36,
+        "the weight of 'b'",
+    ),
 ]
 
 
@@ -85,3 +113,34 @@ def test_defaults_are_those_of_the_model(model: str, defaults: msgspec.Struct) -
     answer = parse(json.dumps({"prompt": "a", "model": model}).encode(), DEMO)
     assert isinstance(answer, Prompt)
     assert msgspec.structs.asdict(defaults).items() <= msgspec.structs.asdict(answer).items()
+
+
+def test_a_tag_in_the_prompt_is_a_lora_and_no_words() -> None:
+    """After those of the key, in their order; a weight that is left out is 1."""
+    text = '{"prompt": "a <lora:one> fox, <lora:two v1.0:-.5>", "loras": [{"name": "zero", "weight": 0.5}]}'
+    answer = parse(text.encode(), DEMO)
+    assert isinstance(answer, Prompt)
+    assert answer.prompt == "a fox"
+    assert [(lora.name, lora.weight) for lora in answer.loras] == [
+        ("zero", 0.5),
+        ("one", 1),
+        ("two v1.0", -0.5),
+    ]
+
+
+def test_an_image_has_a_strength() -> None:
+    """The usual one where the prompt says none."""
+    for text, strength in (('{"prompt": "a", "image": "i.png"}', 0.6), ('{"prompt": "a"}', None)):
+        answer = parse(text.encode(), DEMO)
+        assert isinstance(answer, Prompt)
+        assert answer.strength == strength
+
+
+def test_a_second_pass_has_the_steps_of_the_first() -> None:
+    """Unless it says how many."""
+    for text, steps in (("{}", 24), ('{"steps": 9, "scale": 2}', 9)):
+        answer = parse(f'{{"prompt": "a", "hires": {text}}}'.encode(), DEMO)
+        assert isinstance(answer, Prompt)
+        assert answer.hires is not None
+        assert (answer.hires.steps, answer.hires.strength) == (steps, 0.4)
+        assert steps_in_all(answer) == 24 + steps

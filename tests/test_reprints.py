@@ -52,12 +52,22 @@ def test_the_own_parameters_win_over_the_text_for_others() -> None:
 def test_a_picture_by_another_program_gives_its_prompt_and_names_the_rest() -> None:
     """What has no key, and what cannot be made, by the words that a prompt file would get."""
     settings = "Steps: 9999, Sampler: Nobody's, CFG scale: 7, Seed: -1, Size: 500x512"
-    text = f"a (red:1.3) fox, embedding:soft\n{settings}"
+    text = f"a (red:1.3) [dog:fox:0.5], embedding:soft\n{settings}"
     reprint = read(saved({"parameters": text}))
     prompt = reprint.prompts[0]
-    assert (prompt.prompt, prompt.cfg_scale, prompt.height) == ("a (red:1.3) fox, embedding:soft", 7, 512)
+    assert (prompt.prompt, prompt.cfg_scale, prompt.height) == (
+        "a (red:1.3) [dog:fox:0.5], embedding:soft",
+        7,
+        512,
+    )
     assert (prompt.steps, prompt.seed, prompt.width) == (24, None, 256)
-    beginnings = ["attention weights", "an embedding", "seed: -1 (", "steps: 9999 (", "width: 500 ("]
+    beginnings = [
+        "words that change on the way",
+        "an embedding",
+        "seed: -1 (",
+        "steps: 9999 (",
+        "width: 500 (",
+    ]
     told = sorted(line for line in reprint.not_carried if not line.startswith("sampler"))
     assert [line[: len(begin)] for line, begin in zip(told, sorted(beginnings), strict=True)] == sorted(
         beginnings
@@ -73,6 +83,15 @@ def test_a_comfyui_picture_and_its_workflow_give_the_same_prompt() -> None:
         'a bottle with a "galaxy" in it',
         156680208700286,
     )
+
+
+def test_square_brackets_in_a_workflow_stay_characters() -> None:
+    """To ComfyUI they weigh nothing; round ones mean the same to both."""
+    workflow = json.loads(WORKFLOW.replace(b"with a ", b"[red] (with:1.2) "))
+    reprint = reprints.of_workflow(workflow, "demo")
+    assert isinstance(reprint, Sheet)
+    assert reprint.prompts[0].prompt.count(r"\[red\] (with:1.2) ") == 1
+    assert reprint.not_carried == []
 
 
 def test_a_json_file_is_prompts_or_a_workflow_or_has_the_faults_of_prompts() -> None:

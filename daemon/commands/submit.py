@@ -16,7 +16,7 @@ from typing import Annotated, Any, NoReturn
 import msgspec
 import typer
 
-from daemon import address
+from daemon import address, stock
 from daemon.arrivals import FORMS
 from daemon.commands.options import DEFAULT_HOME, HomeOption, JsonOption, fail, home_at
 from daemon.commands.terms import MISTYPED, NOT_RUNNING, explained, print_json
@@ -134,7 +134,7 @@ def _leave(home: Home, content: bytes, suffix: str, wait: bool, as_json: bool) -
         fail(f"no daemon runs on {home.root}, so there is nothing to wait for; start one", NOT_RUNNING)
     if not home.root.is_dir():
         fail(f"there is no home {home.root}; make it with: safelight up --home {home.root}", NOT_RUNNING)
-    verdict = FORMS[suffix].read(content, DEMO)
+    verdict = FORMS[suffix].read(content, DEMO, stock.lacking(home))
     if isinstance(verdict, list):
         refuse(verdict)
     path = drop(home, content, suffix)

@@ -148,6 +148,10 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Of torch, diffusers and transformers."""
     sigmas: list[float] = []
     """Noise levels at each call of the UNet, and the one at which the last ends."""
+    loras_sha256: list[str] = []
+    """Of the files of the prompt's `loras`, in their order."""
+    image_sha256: str | None = None
+    """Of the file that the picture began with."""
 
 
 class FinalWritten(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -267,7 +271,7 @@ class FrameFailed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     frame: int
     job: int
     attempt: int
-    kind: Literal["out_of_memory", "bad_model", "device_died", "disk", "internal"]
+    kind: Literal["out_of_memory", "bad_model", "bad_file", "device_died", "disk", "internal"]
     message: str
 
 

@@ -9,13 +9,15 @@ import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers.utils.torch_utils import randn_tensor
 
-from daemon.gpu import samplers, wire
+from daemon.gpu import conditioning, images, samplers, wire
 from daemon.gpu.formats import Pixels
+from daemon.gpu.precision import safe_precision
 from daemon.gpu.sdxl import Checkpoint
 
 
@@ -31,7 +33,7 @@ class Denoise:
     guided: bool
     """Whether each step predicts twice, without and with the prompt."""
     embeds: torch.Tensor
-    """n × 77 × c; n is 2 (negative first) when guided, else 1."""
+    """n × 77·k × c, as `conditioning.encode` gives them; n is 2 (negative first) when guided, else 1."""
     added: dict[str, torch.Tensor]
     """SDXL's other conditions: the pooled prompt `text_embeds`, and `time_ids` (sizes and crop)."""
     latent: torch.Tensor
@@ -45,6 +47,18 @@ class Denoise:
     """Drew the first noise, and draws that of each step."""
     denoised: torch.Tensor | None = None
     """The last step's x0, float32."""
+    guidance: torch.Tensor | None = None
+    """For a UNet that was distilled to be told its guidance (LCM's): an embedding of `cfg_scale`, 1 × c."""
+    skipped: int = 0
+    """Calls of the UNet at the schedule's beginning that an image to begin with saves."""
+    image_sha256: str | None = None
+    """Of that image's file."""
+    before: int = 0
+    """Steps of an earlier pass, which led to the picture that this one began with."""
+    after: int = 0
+    """Steps of a later pass, for which `hires` makes another state of this one."""
+    spent: tuple[float, ...] = ()
+    """The earlier pass's `sigmas`."""
     step: int = 0
     """Steps made, as a person counts them: samplers of second order call the UNet twice but in the last."""
 
@@ -52,7 +66,7 @@ class Denoise:
     def steps(self) -> int:
         """Steps to make in all."""
         order: int = self.scheduler.order
-        return -(-len(self.times) // order)
+        return self.before - (-(len(self.times) - self.skipped) // order) + self.after
 
 
 @dataclass(frozen=True)
@@ -66,36 +80,71 @@ class Denoised:
 
 
 def begin(checkpoint: Checkpoint, request: wire.Begin) -> Denoise:
-    """Encode the prompt and draw the noise.
+    """Encode the prompt and draw the noise, or put it on the image. A `cfg_scale` of 1 or less is unguided.
 
-    A blank negative prompt counts as none: SDXL's own checkpoints then guide away from zeros rather than
-    from an encoded empty string (`force_zeros_for_empty_prompt`). A `cfg_scale` of 1 or less is unguided.
+    Raises `images.BadImage`.
     """
-    guided = request.cfg_scale > 1
+    distilled: int | None = checkpoint.pipe.unet.config.time_cond_proj_dim
+    guided = request.cfg_scale > 1 and distilled is None
     generator = torch.Generator("cpu").manual_seed(request.seed)
     config = checkpoint.pipe.scheduler.config
     with torch.inference_mode():
-        embeds, pooled = _encode(checkpoint, request, guided)
+        words = (request.prompt, request.negative_prompt)
+        embeds, pooled = conditioning.encode(checkpoint, *words, guided)
         scheduler = samplers.fresh(request.sampler, request.scheduler, config, request.seed)
-        scheduler.set_timesteps(request.steps)
-        noise = _noise(checkpoint, request, embeds.dtype, generator)
+        scheduler.set_timesteps(_schedule(request))
+        latent, skipped, digest = _origin(checkpoint, request, scheduler, embeds.dtype, generator)
         return Denoise(
             checkpoint=checkpoint,
             scheduler=scheduler,
             cfg_scale=request.cfg_scale,
             guided=guided,
             embeds=embeds,
-            added={"text_embeds": pooled, "time_ids": _time_ids(checkpoint, request, embeds)},
-            latent=noise * scheduler.init_noise_sigma,
+            added={"text_embeds": pooled, "time_ids": time_ids(embeds, request.width, request.height)},
+            latent=latent,
             times=scheduler.timesteps.to(checkpoint.device),
             sigmas=samplers.levels(scheduler),
             generator=generator,
+            guidance=None
+            if distilled is None
+            else _guidance(checkpoint, request.cfg_scale, distilled, latent),
+            skipped=skipped,
+            after=0 if request.hires is None else request.hires.steps,
+            image_sha256=digest,
         )
+
+
+def _guidance(checkpoint: Checkpoint, cfg_scale: float, channels: int, latent: torch.Tensor) -> torch.Tensor:
+    """What a guidance-distilled UNet is told instead of being asked twice (Meng et al. 2022, 2210.03142)."""
+    scale = torch.tensor(cfg_scale - 1).repeat(1)
+    made: torch.Tensor = checkpoint.pipe.get_guidance_scale_embedding(scale, embedding_dim=channels)
+    return made.to(device=checkpoint.device, dtype=latent.dtype)
+
+
+def _schedule(request: wire.Begin) -> int:
+    """Steps of the whole schedule, of which those that were asked for are the last."""
+    return request.steps if request.image is None else images.whole_schedule(request.steps, request.strength)
+
+
+def _origin(
+    checkpoint: Checkpoint,
+    request: wire.Begin,
+    scheduler: Any,
+    dtype: torch.dtype,
+    generator: torch.Generator,
+) -> tuple[torch.Tensor, int, str | None]:
+    """The latent before the first step, the calls that are skipped, and the SHA-256 of the image's file."""
+    if request.image is None:
+        return _noise(checkpoint, request, dtype, generator) * scheduler.init_noise_sigma, 0, None
+    image, digest = images.read(Path(request.image), request.width, request.height)
+    clean = images.encode(checkpoint, image, dtype, generator)
+    skipped = (_schedule(request) - request.steps) * scheduler.order
+    return images.noised(scheduler, clean, skipped, generator), skipped, digest
 
 
 def step(state: Denoise) -> Denoised:
     """Advance by one step, in place."""
-    first = state.step * state.scheduler.order
+    first = state.skipped + (state.step - state.before) * state.scheduler.order
     with torch.inference_mode():
         denoised = _advance(state, first)
         for call in range(first + 1, min(first + state.scheduler.order, len(state.times))):
@@ -126,6 +175,7 @@ def _predict(state: Denoise, scaled: torch.Tensor, timestep: torch.Tensor) -> to
     predicted: torch.Tensor = state.checkpoint.pipe.unet(
         torch.cat([scaled] * 2) if state.guided else scaled,
         timestep,
+        timestep_cond=state.guidance,
         encoder_hidden_states=state.embeds,
         added_cond_kwargs=state.added,
         return_dict=False,
@@ -163,11 +213,11 @@ def decode(checkpoint: Checkpoint, latent: torch.Tensor, tiled: bool = False) ->
     """
     pipe = checkpoint.pipe
     with torch.inference_mode(), _tiles(pipe.vae, tiled):
-        with _safe_precision(pipe.vae, pipe.vae.config.force_upcast) as dtype:
+        with safe_precision(pipe.vae, pipe.vae.config.force_upcast) as dtype:
             decoded = _decode(pipe.vae, latent.to(dtype))
         if not decoded.isfinite().all() and dtype == torch.float16:
             # The VAE's config denies that float16 overflows, and it did.
-            with _safe_precision(pipe.vae, upcast=True) as dtype:
+            with safe_precision(pipe.vae, upcast=True) as dtype:
                 decoded = _decode(pipe.vae, latent.to(dtype))
         if not decoded.isfinite().all():
             raise NotFinite("the picture came out as NaN: the checkpoint overflows with these settings")
@@ -197,23 +247,10 @@ def _tiles(vae: Any, tiled: bool) -> Iterator[None]:
         vae.disable_tiling()
 
 
-def _encode(checkpoint: Checkpoint, request: wire.Begin, guided: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """Both text encoders: embeds n × 77 × c and the pooled prompt n × p, negative first when guided."""
-    positive, negative, pooled, negative_pooled = checkpoint.pipe.encode_prompt(
-        prompt=request.prompt,
-        negative_prompt=request.negative_prompt or None,
-        device=checkpoint.device,
-        do_classifier_free_guidance=guided,
-    )
-    if not guided:
-        return positive, pooled
-    return torch.cat([negative, positive]), torch.cat([negative_pooled, pooled])
-
-
-def _time_ids(checkpoint: Checkpoint, request: wire.Begin, embeds: torch.Tensor) -> torch.Tensor:
+def time_ids(embeds: torch.Tensor, width: int, height: int) -> torch.Tensor:
     """Original size, crop corner and target size (SDXL, arXiv 2307.01952, section 2.2), n × 6."""
-    size = (request.height, request.width)
-    ids = torch.tensor([[*size, 0, 0, *size]], dtype=embeds.dtype, device=checkpoint.device)
+    size = (height, width)
+    ids = torch.tensor([[*size, 0, 0, *size]], dtype=embeds.dtype, device=embeds.device)
     return ids.repeat(len(embeds), 1)
 
 
@@ -225,19 +262,6 @@ def _noise(
     shape = (1, checkpoint.pipe.unet.config.in_channels, request.height // factor, request.width // factor)
     noise: torch.Tensor = randn_tensor(shape, generator=generator, device=checkpoint.device, dtype=dtype)
     return noise
-
-
-@contextmanager
-def _safe_precision(vae: Any, upcast: bool) -> Iterator[torch.dtype]:
-    """Hold a float16 VAE in float32 if it is to be `upcast`; gives the dtype to decode in."""
-    if vae.dtype != torch.float16 or not upcast:
-        yield vae.dtype
-        return
-    vae.to(dtype=torch.float32)
-    try:
-        yield torch.float32
-    finally:
-        vae.to(dtype=torch.float16)
 
 
 def _unscaled(vae: Any, latent: torch.Tensor) -> torch.Tensor:

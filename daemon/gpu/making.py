@@ -38,7 +38,7 @@ from daemon.prompts import Prompt
 from daemon.settings import Home
 from daemon.strips import Thumbnail
 
-FailureKind = Literal["out_of_memory", "bad_model", "device_died", "disk", "internal"]
+FailureKind = Literal["out_of_memory", "bad_model", "bad_file", "device_died", "disk", "internal"]
 
 logger = logging.getLogger(__name__)
 
@@ -97,16 +97,27 @@ class Making:
             negative_prompt=frame.negative_prompt,
             width=frame.width,
             height=frame.height,
-            steps=frame.steps,
+            steps=self._prompt.steps,
             cfg_scale=frame.cfg_scale,
             seed=frame.seed,
             sampler=frame.sampler,
             scheduler=frame.scheduler,
             store_every=self._keeping.every,
+            loras=[
+                wire.Lora(file=str(self._home.lora(lora.name).absolute()), weight=lora.weight)
+                for lora in self._prompt.loras
+            ],
+            image=None if self._prompt.image is None else str(self._image(self._prompt.image)),
+            hires=self._prompt.hires,
+            strength=1.0 if self._prompt.strength is None else self._prompt.strength,
             preview=self._prompt.preview,
             vae_approx=str(self._home.vae_approx),
             resume=None if self._keeping.resume is None else self._keeping.resume.data,
         )
+
+    def _image(self, name: str) -> Path:
+        """Where it should lie, if it is gone or has been led out of the home since the prompt was taken."""
+        return self._home.image(name) or self._home.images.absolute() / Path(name).name
 
     async def _forward_cancel(self, child: Child) -> None:
         frames = self._log.state.frames
@@ -254,6 +265,8 @@ class Making:
             scheduler=reply.scheduler,
             scheduler_config=reply.scheduler_config,
             sigmas=reply.sigmas,
+            loras_sha256=reply.loras_sha256,
+            image_sha256=reply.image_sha256,
             dtype=reply.dtype,
             device=self._ready.device,
             versions=self._ready.versions,

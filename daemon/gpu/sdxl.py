@@ -7,7 +7,7 @@ Foreign errors become `BadModel` here and nowhere else.
 
 import gc
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,8 @@ class Checkpoint:
     latent2rgb: previews.Latent2rgb
     device: torch.device
     dtype: torch.dtype
+    adapters: dict[str, str] = field(default_factory=dict)
+    """The LoRAs that are in memory beside it: what `loras` calls each by, and its file's SHA-256."""
 
     @property
     def bytes(self) -> int:
@@ -220,8 +222,6 @@ def _check(checkpoint: Checkpoint) -> None:
             raise BadModel(f"The checkpoint {path} has no {name}.")
     if pipe.unet.config.in_channels != 4 or pipe.unet.config.addition_embed_type != "text_time":
         raise BadModel(f"The UNet of {path} is not that of a plain SDXL checkpoint.")
-    if pipe.unet.config.time_cond_proj_dim is not None:
-        raise BadModel(f"The UNet of {path} is guidance-distilled, which cannot be sampled yet.")
 
 
 def _first_line(error: Exception) -> str:

@@ -23,8 +23,10 @@ def take(state: Denoise) -> bytes:
     torch.save(
         {
             "step": state.step,
+            "before": state.before,
             "latent": state.latent,
             "denoised": state.denoised,
+            "image_sha256": state.image_sha256,
             "generator": state.generator.get_state(),
             "scheduler": memory,
         },
@@ -33,12 +35,20 @@ def take(state: Denoise) -> bytes:
     return out.getvalue()
 
 
+def earlier_steps(data: bytes) -> int:
+    """Steps of an earlier pass that a state has behind it; 0 in the first."""
+    before: int = torch.load(io.BytesIO(data), weights_only=True)["before"]
+    return before
+
+
 def restore(state: Denoise, data: bytes) -> None:
-    """Put a state that `denoise.begin` has just made where `take` left it."""
+    """Put a state that `denoise.begin`, or `hires.blank` of it, has just made where `take` left it."""
     kept: dict[str, Any] = torch.load(io.BytesIO(data), weights_only=True)
+    assert kept["before"] == state.before, "a state of another pass"
     state.step = kept["step"]
     state.latent = kept["latent"]
     state.denoised = kept["denoised"]
+    state.image_sha256 = kept["image_sha256"]  # the file may have become another one meanwhile
     state.generator.set_state(kept["generator"])
     vars(state.scheduler).update(kept["scheduler"])
 

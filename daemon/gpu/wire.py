@@ -13,11 +13,20 @@ from typing import Literal, TypeVar
 
 import msgspec
 
+from daemon.prompts import Hires
 from daemon.prompts import Preview as Wish
 from daemon.strips import Thumbnail
 
 MAX_MESSAGE = 256 * 2**20
 """Bytes. The largest message is a final PNG; a longer length means that the stream is garbled."""
+
+
+class Lora(msgspec.Struct, frozen=True, kw_only=True):
+    """A change of the checkpoint's weights while this picture is made."""
+
+    file: str
+    """Its `.safetensors`, an absolute path."""
+    weight: float
 
 
 class Begin(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -37,6 +46,13 @@ class Begin(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     scheduler: str
     store_every: float
     """Seconds of work between two `Stored`; 0 stores every step."""
+    loras: list[Lora] = []
+    image: str | None = None
+    """A picture to begin with, an absolute path."""
+    strength: float = 1.0
+    """How much of the noise it gets: the steps are the last ones of as many as go from all to none."""
+    hires: Hires | None = None
+    """A second pass, its steps beside `steps`."""
     preview: Wish = Wish()
     vae_approx: str = ""
     """Folder of tiny decoders for previews."""
@@ -137,6 +153,10 @@ class Final(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     scheduler_config: dict[str, object]
     sigmas: list[float]
     dtype: str
+    loras_sha256: list[str] = []
+    """Of the files of `Begin.loras`, in their order."""
+    image_sha256: str | None = None
+    """Of the file of `Begin.image`."""
     data: bytes
     """PNG."""
     kept: Thumbnail | None
@@ -158,7 +178,7 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     frame: int
     attempt: int
-    kind: Literal["out_of_memory", "internal"]
+    kind: Literal["out_of_memory", "bad_file", "internal"]
     message: str
 
 

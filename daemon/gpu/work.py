@@ -9,6 +9,7 @@ import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -16,7 +17,21 @@ import diffusers
 import torch
 import transformers
 
-from daemon.gpu import demo, denoise, formats, previews, samplers, sdxl, snapshots, thumbnails, view, wire
+from daemon.gpu import (
+    demo,
+    denoise,
+    formats,
+    hires,
+    images,
+    loras,
+    previews,
+    samplers,
+    sdxl,
+    snapshots,
+    thumbnails,
+    view,
+    wire,
+)
 from daemon.gpu.orders import Order, Orders
 
 Send = Callable[[wire.Reply], None]
@@ -87,6 +102,9 @@ def _attempt(order: Order, shelf: sdxl.Shelf, encoder: previews.Encoder, send: S
     except sdxl.BadModel as error:
         traceback.print_exc()
         return wire.LoadFailed(frame=frame, attempt=attempt, model=order.begin.model, message=str(error))
+    except (loras.BadLora, images.BadImage) as error:
+        traceback.print_exc()
+        return wire.Failed(frame=frame, attempt=attempt, kind="bad_file", message=str(error))
     except Exception as error:  # noqa: BLE001  this boundary turns what goes wrong into an event
         traceback.print_exc()
         kind: Literal["out_of_memory", "internal"] = "out_of_memory" if _out_of_memory(error) else "internal"
@@ -105,12 +123,15 @@ def _make(
     if order.stopped():
         return _cancelled(begin, step=0)
     spare = Spare(shelf, checkpoint.path)
+    sums = spare.again(lambda: loras.apply(checkpoint, begin.loras))
     shown = view.opened(begin, checkpoint, shelf.decoders, shelf.stream, send)
     state = spare.again(lambda: denoise.begin(checkpoint, begin))
     if begin.resume is not None:
-        snapshots.restore(state, begin.resume)
+        state = _put_back(state, begin, begin.resume)
     kept_at = time.monotonic()
     while not order.stopped() and state.step < state.steps:
+        if hires.due(state):
+            state = spare.again(partial(hires.second, state, begin))
         seen = _step(state, spare)
         if shown is not None and (shot := shown.shoot(state, seen)) is not None:
             encoder.offer(shot)
@@ -125,7 +146,15 @@ def _make(
         spare.free(error)
         pixels = denoise.finish(state, tiled=True)
     encoder.drain()
-    return _final(begin, state, pixels)
+    return _final(begin, state, pixels, sums)
+
+
+def _put_back(state: denoise.Denoise, begin: wire.Begin, data: bytes) -> denoise.Denoise:
+    """The state where it was stored, in whichever pass."""
+    if snapshots.earlier_steps(data):
+        state = hires.blank(state, begin)
+    snapshots.restore(state, data)
+    return state
 
 
 class Spare:
@@ -194,7 +223,7 @@ def _partial(state: denoise.Denoise) -> bytes | None:
     return formats.png(denoise.decode(state.checkpoint, state.denoised))
 
 
-def _final(begin: wire.Begin, state: denoise.Denoise, pixels: formats.Pixels) -> wire.Final:
+def _final(begin: wire.Begin, state: denoise.Denoise, pixels: formats.Pixels, sums: list[str]) -> wire.Final:
     height, width, _ = pixels.shape
     with ThreadPoolExecutor(1) as pool:
         digest = pool.submit(hashlib.sha256, pixels.data)
@@ -207,8 +236,10 @@ def _final(begin: wire.Begin, state: denoise.Denoise, pixels: formats.Pixels) ->
         pixels_sha256=digest.result().hexdigest(),
         scheduler=type(state.scheduler).__name__,
         scheduler_config=samplers.options(state.scheduler),
-        sigmas=samplers.levels(state.scheduler),
+        sigmas=[*state.spent, *state.sigmas[state.skipped :]],
         dtype=str(state.checkpoint.dtype).removeprefix("torch."),
+        loras_sha256=sums,
+        image_sha256=state.image_sha256,
         data=data,
         kept=thumbnails.of_final(pixels, state.steps, begin.preview.keep),
     )

@@ -24,6 +24,7 @@ from daemon.events.types import (
     PreviewDeleted,
     PreviewWritten,
 )
+from daemon.prompts import steps_in_all
 
 Status = Literal["queued", "running", "stopping", "done", "cancelled", "failed"]
 ENDED: frozenset[Status] = frozenset({"done", "cancelled", "failed"})
@@ -102,7 +103,7 @@ def queued(event: JobAccepted, ts: datetime) -> list[Frame]:
             sampler=prompt.sampler,
             scheduler=prompt.scheduler,
             priority=prompt.priority,
-            steps=prompt.steps,
+            steps=steps_in_all(prompt),
             queued_at=ts,
             updated_at=ts,
         )
@@ -158,7 +159,9 @@ def _unless_stopping(frame: Frame) -> Status:
 
 SQL = """
 WITH begun AS (
-    SELECT job, ts, data->'prompt' AS prompt, (data->>'first_frame')::BIGINT + place AS id, place, seed
+    SELECT job, ts, data->'prompt' AS prompt, (data->>'first_frame')::BIGINT + place AS id, place, seed,
+        (data->>'$.prompt.steps')::BIGINT + coalesce((data->>'$.prompt.hires.steps')::BIGINT, 0)
+            AS steps_in_all
     FROM (SELECT job, ts, data, unnest(data->'$.seeds[*]')::BIGINT AS seed,
             generate_subscripts(data->'$.seeds[*]', 1) - 1 AS place
         FROM scope WHERE type = 'JobAccepted')
@@ -197,11 +200,11 @@ SELECT id, begun.job AS job_id, place AS "index",
     coalesce(prompt->>'scheduler', 'ddim_uniform') AS scheduler,
     coalesce(moved.priority, (prompt->>'priority')::BIGINT) AS priority,
     CASE greatest(created, resumed, previewed, written, cancelled)
-        WHEN written THEN (prompt->>'steps')::BIGINT
+        WHEN written THEN steps_in_all
         WHEN cancelled THEN (cancel.data->>'step')::BIGINT
         WHEN previewed THEN (preview.data->>'step')::BIGINT
         WHEN resumed THEN (resume.data->>'step')::BIGINT ELSE 0 END AS step,
-    (prompt->>'steps')::BIGINT AS steps,
+    steps_in_all AS steps,
     CASE greatest(resumed, failed) WHEN failed THEN (failure.data->>'attempt')::BIGINT
         WHEN resumed THEN (resume.data->>'attempt')::BIGINT ELSE 1 END AS attempt,
     coalesce(deaths, 0) AS device_deaths,

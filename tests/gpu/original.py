@@ -43,10 +43,11 @@ def _prefixed(prefix: str, tensors: Tensors) -> Tensors:
 
 
 def _unet(unet: Any) -> Tensors:
-    return {_unet_name(name): tensor for name, tensor in unet.state_dict().items()}
+    return {unet_name(name): tensor for name, tensor in unet.state_dict().items()}
 
 
-def _unet_name(name: str) -> str:
+def unet_name(name: str) -> str:
+    """Of one of the UNet's weights."""
     for ours, theirs in _UNET.items():
         if name.startswith(ours):
             made = theirs + name.removeprefix(ours)

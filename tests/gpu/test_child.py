@@ -25,8 +25,9 @@ Kind = TypeVar("Kind", bound=wire.Reply)
 class Child:
     """The daemon's end of the wire."""
 
-    def __init__(self, errors: Path) -> None:
+    def __init__(self, errors: Path, patience: float = PATIENCE) -> None:
         self.errors = errors
+        self._patience = patience
         with errors.open("wb") as file:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "daemon.gpu.child", "--device", "cpu"],
@@ -65,7 +66,7 @@ class Child:
     def _listen(self) -> Iterator[wire.Reply]:
         buffer = bytearray()
         while True:
-            ready, _, _ = select.select([self.up], [], [], PATIENCE)
+            ready, _, _ = select.select([self.up], [], [], self._patience)
             chunk = os.read(self.up.fileno(), 65536) if ready else b""
             assert chunk, f"the child fell silent: {self.errors.read_text()}"
             buffer += chunk
@@ -173,6 +174,16 @@ def test_a_bad_model_and_then_a_good_one(child: Child, folder: Path, tmp_path: P
     assert "model_index.json" in foreign.message
     _, final = child.until(wire.Final)
     assert final.frame == 12
+
+
+def test_a_lora_that_cannot_be_used_fails_its_frame_alone(child: Child, folder: Path, tmp_path: Path) -> None:
+    """The file is named, and the next frame is made."""
+    bad = wire.Lora(file=str(tmp_path / "gone.safetensors"), weight=1.0)
+    child.say(begin(folder, 20, loras=[bad]), begin(folder, 21))
+    _, failed = child.until(wire.Failed)
+    assert (failed.frame, failed.kind) == (20, "bad_file")
+    assert str(tmp_path / "gone.safetensors") in failed.message
+    assert child.until(wire.Final)[1].frame == 21
 
 
 def test_failures_end_the_frame_not_the_child(child: Child, folder: Path) -> None:

@@ -102,7 +102,7 @@ REQUESTS = {
     "wide": ask(width=120, height=56),
     "tall": ask(width=40, height=104, seed=2**53 - 1),
     "one step": ask(steps=1),
-    "a prompt past 77 tokens": ask(prompt="a very long walk through the woods " * 9),
+    "a backslash, colons and closing brackets": ask(prompt="C:\\\\fox: 16:9 :) ]"),
     "not ASCII": ask(prompt="狐狸 в снегу 🦊"),
 }
 
@@ -255,6 +255,71 @@ def test_a_vae_that_overflows_is_decoded_in_float32(half: sdxl.Checkpoint) -> No
         with torch.no_grad():
             vae.decoder.conv_in.weight.copy_(weights)
         vae.register_to_config(force_upcast=True)
+
+
+@contextmanager
+def configured(checkpoint: sdxl.Checkpoint, **config: object) -> Iterator[None]:
+    """The checkpoint as if its scheduler's config said so."""
+    own = {key: checkpoint.pipe.scheduler.config.get(key) for key in config}
+    checkpoint.pipe.scheduler.register_to_config(**config)
+    try:
+        yield
+    finally:
+        checkpoint.pipe.scheduler.register_to_config(**own)
+
+
+V_MODELS = ("euler", "euler_ancestral", "dpmpp_2m", "dpmpp_2m_sde", "uni_pc", "ddim", "heun", "lcm")
+
+
+@pytest.mark.parametrize("sampler", V_MODELS)
+def test_equals_the_pipeline_for_v_prediction_and_zero_terminal_snr(
+    checkpoint: sdxl.Checkpoint, sampler: str
+) -> None:
+    """As NoobAI and its kin are: each sampler begins at nothing but noise, and ends in a picture."""
+    schedule = names.SAMPLERS[sampler].schedulers[0]
+    request = ask(sampler=sampler, scheduler=schedule, width=32, height=32, steps=4)
+    with configured(checkpoint, prediction_type="v_prediction", rescale_betas_zero_snr=True):
+        picture = ours(checkpoint, request)
+        assert np.array_equal(picture, theirs(checkpoint, request))
+        if schedule != "ddim_uniform":  # which begins below the noisiest, whatever that is
+            assert denoise.begin(checkpoint, request).sigmas[0] > 100
+    assert np.ptp(picture) > 20
+    assert not np.array_equal(picture, ours(checkpoint, request))
+
+
+FEW_STEPS = {
+    "Turbo": ask(steps=1, cfg_scale=1.0, sampler="euler_ancestral", scheduler="simple"),
+    "Lightning": ask(steps=4, cfg_scale=1.0, sampler="euler", scheduler="sgm_uniform"),
+    "LCM-LoRA": ask(steps=4, cfg_scale=1.5, sampler="lcm", scheduler="sgm_uniform"),
+}
+
+
+@pytest.mark.parametrize("request_", FEW_STEPS.values(), ids=FEW_STEPS)
+def test_equals_the_pipeline_in_few_steps(checkpoint: sdxl.Checkpoint, request_: wire.Begin) -> None:
+    """As models are asked that were distilled to need no more; the first step begins at the noisiest."""
+    assert np.array_equal(ours(checkpoint, request_), theirs(checkpoint, request_))
+    state = denoise.begin(checkpoint, request_)
+    assert len(state.sigmas) == request_.steps + 1
+    assert state.sigmas[0] == pytest.approx(14.6146, rel=1e-3)
+
+
+def test_a_unet_that_is_told_its_guidance(checkpoint: sdxl.Checkpoint) -> None:
+    """LCM's own is asked once a step, with an embedding of `cfg_scale`, and equals the pipeline."""
+    pipe = checkpoint.pipe
+    config = {**pipe.unet.config, "time_cond_proj_dim": 32}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        unet = type(pipe.unet).from_config(config).eval()
+    parts = {**pipe.components, "unet": unet}
+    distilled = dataclasses.replace(checkpoint, pipe=type(pipe)(**parts, add_watermarker=False))
+    request = ask(sampler="lcm", scheduler="sgm_uniform", cfg_scale=6.0, width=32, height=32)
+    picture = ours(distilled, request)
+    assert np.array_equal(picture, theirs(distilled, request))
+    assert not denoise.begin(distilled, request).guided
+    assert not np.array_equal(
+        picture,
+        ours(distilled, ask(sampler="lcm", scheduler="sgm_uniform", cfg_scale=2.0, width=32, height=32)),
+    )
 
 
 def test_a_latent_of_nan_is_no_picture(checkpoint: sdxl.Checkpoint) -> None:

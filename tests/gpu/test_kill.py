@@ -5,8 +5,10 @@ import signal
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from daemon.gpu import wire
+from daemon.prompts import Hires
 from tests.gpu.test_child import Child, begin
 
 SAMPLERS = ("euler", "euler_ancestral", "dpmpp_2m", "dpmpp_sde", "dpmpp_2m_sde", "uni_pc", "dpm_2_ancestral")
@@ -53,6 +55,28 @@ def torment(folder: Path, scratch: Path, kills: int, chance: random.Random) -> N
 def test_a_killed_childs_frame_ends_as_if_nothing_had_happened(folder: Path, tmp_path: Path) -> None:
     """A few kills; `make torture` makes fifty."""
     torment(folder, tmp_path, 3, random.Random(20))
+
+
+def test_a_second_pass_goes_on_too(folder: Path, tmp_path: Path) -> None:
+    """A picture that began with a picture, killed while it is gone over, ends as if nothing had happened."""
+    Image.new("RGB", (64, 48), "green").save(tmp_path / "it.png")
+    twice = {
+        "image": str(tmp_path / "it.png"),
+        "strength": 0.6,
+        "hires": Hires(scale=1.5, steps=4, strength=0.5),
+    }
+    ask = request(folder, "dpmpp_2m_sde", **twice)
+    child = Child(tmp_path / "stderr")
+    child.say(ask)
+    whole = child.until(wire.Final)[1]
+    stored = killed_after(child, ask, STEPS + 1)
+    child = Child(tmp_path / "stderr-2")
+    child.say(request(folder, "dpmpp_2m_sde", **twice, attempt=2, resume=stored.data))
+    shown, final = child.until(wire.Final)
+    assert {reply.steps for reply in shown if isinstance(reply, wire.Preview)} == {STEPS + 4}
+    assert final.pixels_sha256 == whole.pixels_sha256
+    assert final.image_sha256 == whole.image_sha256
+    assert child.close() == 0
 
 
 @pytest.mark.torture

@@ -1,0 +1,148 @@
+"""Whether a job's keys agree with each other and with the files that there are: what no type knows.  PURE
+
+Each rule looks at a decoded job as it was written, with everything still possible in it, and tells what a
+person should change; values of the wrong type are left to `misfits`, which tells those.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+import msgspec
+
+from daemon import emphasis, tags
+from daemon.misfits import Misfit
+from daemon.samplers import Choice, choose
+
+LONGEST = 500
+"""Steps of a whole schedule, as `steps` allows without an image: SDXL knows 1000 noise levels."""
+LARGEST = 4096
+"""Pixels of a side, after a second pass too."""
+USUAL_SCALE, USUAL_SECOND = 1.5, 0.4
+"""Of a second pass, where the prompt does not say."""
+_SHOWN = 40
+
+
+class Lack(msgspec.Struct, frozen=True):
+    """Why a file that a prompt names cannot be used."""
+
+    message: str
+    suggestion: str
+
+
+Kind = Literal["lora", "image"]
+Lacks = Callable[[Kind, str], Lack | None]
+"""Looks for a file of a kind by the name that a prompt gives it; answers None if it is there."""
+
+
+def nothing_lacks(_kind: Kind, _name: str) -> Lack | None:
+    """For those who judge a prompt where there are no files to look for."""
+    return None
+
+
+def disagreements(job: Any, path: str = "$", lacks: Lacks = nothing_lacks) -> Iterator[Misfit]:
+    """All that is wrong with a decoded job whose values are each by themselves right."""
+    if isinstance(job, dict):
+        yield from _unpaired(job, path)
+        yield from _overweight(job, path)
+        yield from _tagged(job, path, lacks)
+        yield from _without_lora(job, path, lacks)
+        yield from _beginning(job, path, lacks)
+        yield from _gone_over(job, path)
+
+
+def _unpaired(job: dict[str, Any], path: str) -> Iterator[Misfit]:
+    """The sampler, the scheduler, or the two of them together."""
+    said = {key: job.get(key) for key in ("sampler", "scheduler")}
+    if not all(name is None or isinstance(name, str) for name in said.values()):
+        return
+    choice = choose(said["sampler"], said["scheduler"])
+    if not isinstance(choice, Choice):
+        key = choice.key if said[choice.key] is not None else "sampler"
+        yield Misfit(path=f"{path}.{key}", message=choice.message, suggestion=choice.suggestion)
+
+
+def _overweight(job: dict[str, Any], path: str) -> Iterator[Misfit]:
+    """Words that are to count so much that only noise would come of it."""
+    for key in ("prompt", "negative_prompt"):
+        text = job.get(key)
+        if isinstance(text, str) and (piece := emphasis.overweight(text)):
+            words = piece.text if len(piece.text) <= _SHOWN else f"{piece.text[: _SHOWN - 1]}…"
+            message = f"the weight of {words!r} comes to {piece.weight:g}, {emphasis.LARGEST:g} is the most"
+            hint = r"Weights of 0.5 to 1.5 are usual; write \( and \) where brackets are characters."
+            yield Misfit(path=f"{path}.{key}", message=message, suggestion=hint)
+
+
+def _tagged(job: dict[str, Any], path: str, lacks: Lacks) -> Iterator[Misfit]:
+    """LoRAs that stand in the prompt."""
+    text = job.get("prompt")
+    if not isinstance(text, str):
+        return
+    try:
+        _, found = tags.taken(text)
+    except ValueError as error:
+        yield Misfit(path=f"{path}.prompt", message=str(error), suggestion="Write <lora:NAME:0.8> and words.")
+        return
+    for tag in found:
+        if (lack := lacks("lora", tag.name)) is not None:
+            yield Misfit(path=f"{path}.prompt", message=lack.message, suggestion=lack.suggestion)
+
+
+def _without_lora(job: dict[str, Any], path: str, lacks: Lacks) -> Iterator[Misfit]:
+    """LoRAs whose files are not there."""
+    loras = job.get("loras")
+    for number, lora in enumerate(loras if isinstance(loras, list) else []):
+        name = lora.get("name") if isinstance(lora, dict) else None
+        if isinstance(name, str) and (lack := lacks("lora", name)) is not None:
+            where = f"{path}.loras[{number}].name"
+            yield Misfit(path=where, message=lack.message, suggestion=lack.suggestion)
+
+
+def _beginning(job: dict[str, Any], path: str, lacks: Lacks) -> Iterator[Misfit]:
+    """An image to begin with, and what goes with it."""
+    image, strength, sampler = (job.get(key) for key in ("image", "strength", "sampler"))
+    if image is None and isinstance(strength, int | float):
+        hint = "Name the image to begin with, or take it out."
+        yield Misfit(path=f"{path}.strength", message="`strength` needs an `image`", suggestion=hint)
+    if not isinstance(image, str):
+        return
+    if (lack := lacks("image", image)) is not None:
+        yield Misfit(path=f"{path}.image", message=lack.message, suggestion=lack.suggestion)
+    yield from _no_beginner(sampler, path)
+    yield from _schedule_too_long(job.get("steps"), strength, path)
+
+
+def _gone_over(job: dict[str, Any], path: str) -> Iterator[Misfit]:
+    """A second pass, which begins with the picture of the first."""
+    hires = job.get("hires")
+    if not isinstance(hires, dict):
+        return
+    scale = hires.get("scale", USUAL_SCALE)
+    sides = [side for key in ("width", "height") if isinstance(side := job.get(key), int | float)]
+    if isinstance(scale, int | float) and any(side * scale > LARGEST for side in sides):
+        message = (
+            f"the second pass would be {max(sides) * scale:g} pixels wide or high, {LARGEST} is the most"
+        )
+        hint = f"Take a scale of at most {LARGEST / max(sides):.2f}."
+        yield Misfit(path=f"{path}.hires", message=message, suggestion=hint)
+    if not isinstance(job.get("image"), str):
+        yield from _no_beginner(job.get("sampler"), path)
+    steps = job.get("steps") if hires.get("steps") is None else hires["steps"]
+    where = f"{path}.hires" if hires.get("steps") is not None else path
+    yield from _schedule_too_long(steps, hires.get("strength", USUAL_SECOND), where)
+
+
+def _no_beginner(sampler: Any, path: str) -> Iterator[Misfit]:
+    choice = choose(sampler, None) if isinstance(sampler, str) else None
+    if isinstance(choice, Choice) and choice.sampler == "lms":
+        message = "`lms` cannot begin with a picture: in diffusers it needs all steps from the noisiest on"
+        yield Misfit(path=f"{path}.sampler", message=message, suggestion="The nearest is `dpmpp_2m`.")
+
+
+def _schedule_too_long(steps: Any, strength: Any, path: str) -> Iterator[Misfit]:
+    """The steps are the last ones of a schedule that is as much longer as `strength` is less than 1."""
+    if not (isinstance(steps, int | float) and isinstance(strength, int | float)):
+        return
+    if steps > LONGEST * strength > 0:
+        hint = f"Take at most {int(LONGEST * strength)} steps, or a greater strength."
+        message = f"{steps:g} steps at a strength of {strength:g} are finer than the model's noise levels"
+        yield Misfit(path=f"{path}.steps", message=message, suggestion=hint)

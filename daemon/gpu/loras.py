@@ -1,0 +1,137 @@
+"""LoRAs beside a checkpoint: read by diffusers' own loader, kept while it is warm, switched per picture.
+
+A file is read once for as long as it does not change. A picture without LoRAs, or with weights of 0, goes
+through the checkpoint's own layers alone, so that it is bit for bit what it was before any was loaded.
+kohya's key names (`lora_unet_…`, `lora_te1_…`) and peft's are both read; LyCORIS' other kinds are not.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.utils import peft_utils
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+
+from daemon.gpu import wire
+from daemon.gpu.sdxl import Checkpoint
+
+KEPT = 8
+"""LoRAs in memory beside a checkpoint, the last used ones; each is some tens to hundreds of MB."""
+
+_UP = (".lora_up.weight", ".lora_B.weight", "lora.up.weight", ".lora_linear_layer.up.weight")
+"""What the keys of second matrices end in: kohya's, peft's, and diffusers' old ones."""
+
+layers: Any = peft_utils
+"""diffusers' own switches for peft's layers in any module (Any: they are untyped)."""
+
+
+class BadLora(Exception):
+    """The file cannot be used with this checkpoint; the message names it."""
+
+
+def apply(checkpoint: Checkpoint, wanted: list[wire.Lora]) -> list[str]:
+    """Have the checkpoint's parts work with just these; answers their files' SHA-256. Raises `BadLora`."""
+    names = [_held(checkpoint, Path(lora.file)) for lora in wanted]
+    weights: dict[str, float] = {}
+    for name, lora in zip(names, wanted, strict=True):
+        weights[name] = weights.get(name, 0.0) + lora.weight  # one LoRA that is named twice
+    active = {name: weight for name, weight in weights.items() if weight != 0}
+    _switch(checkpoint, active)
+    _forget_old(checkpoint, keep=len(set(names)))
+    return [checkpoint.adapters[name] for name in names]
+
+
+def _switch(checkpoint: Checkpoint, active: dict[str, float]) -> None:
+    """Have each part's layers work with these alone; a part that has none of them, by its own weights."""
+    for part in _parts(checkpoint):
+        here = sorted(name for name in active if name in _adapters(part))  # sums depend on their order
+        if here:
+            layers.set_weights_and_activate_adapters(part, here, [active[name] for name in here])
+        layers.set_adapter_layers(part, enabled=bool(here))
+
+
+def _held(checkpoint: Checkpoint, path: Path) -> str:
+    """What the LoRA is called in memory, read from its file if need be; it is now the one last used."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise BadLora(f"The LoRA {path} cannot be read: {error.strerror}.") from error
+    version = f"{path} {status.st_ino} {status.st_size} {status.st_mtime_ns}"
+    name = f"lora_{hashlib.sha256(version.encode()).hexdigest()[:16]}"
+    known = checkpoint.adapters.pop(name, None)
+    checkpoint.adapters[name] = known if known is not None else _read(checkpoint, path, name)
+    return name
+
+
+def _read(checkpoint: Checkpoint, path: Path, name: str) -> str:
+    """Load a file under a name; answers its SHA-256. A file that fails leaves nothing behind."""
+    try:
+        _check_keys(path)
+        tensors = load_file(path)
+        with torch.random.fork_rng(devices=[]):  # layers are made with random weights, then filled
+            checkpoint.pipe.load_lora_weights(tensors, adapter_name=name)
+        _check_placed(checkpoint, tensors, name)
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (MemoryError, torch.OutOfMemoryError):
+        _forget(checkpoint, name)
+        raise
+    except Exception as error:
+        # As with checkpoints: a foreign file comes up as nearly anything.
+        _forget(checkpoint, name)
+        raise BadLora(
+            f"The LoRA {path} cannot be used with {checkpoint.path.name}: {_brief(error)}"
+        ) from error
+
+
+def _check_keys(path: Path) -> None:
+    """Raise ValueError for a safetensors file of another kind."""
+    with safe_open(path, "pt") as file:
+        keys = list(file.keys())
+    if any(".hada_" in key or ".lokr_" in key for key in keys):
+        raise ValueError("it is a LoHa or LoKr of LyCORIS, which diffusers cannot read")
+    if not any("lora" in key.lower() for key in keys):
+        raise ValueError("it is no LoRA: none of its keys is one's")
+
+
+def _check_placed(checkpoint: Checkpoint, tensors: dict[str, torch.Tensor], name: str) -> None:
+    """Raise ValueError where layers of the file have found no place: the loader is silent about those, and
+    leaves zeros, which would do nothing.
+    """
+    there = sum(bool(tensor.any()) for key, tensor in tensors.items() if key.endswith(_UP))
+    modules = [module for part in _parts(checkpoint) for module in part.modules()]
+    made = [module.lora_B[name] for module in modules if name in getattr(module, "lora_B", {})]
+    placed = sum(bool(layer.weight.any()) for layer in made)
+    if placed < there or not made:
+        raise ValueError(f"{placed} of its {there} layers have a place in the checkpoint")
+
+
+def _forget_old(checkpoint: Checkpoint, keep: int) -> None:
+    while len(checkpoint.adapters) > max(KEPT, keep):
+        name = next(iter(checkpoint.adapters))
+        del checkpoint.adapters[name]
+        _forget(checkpoint, name)
+
+
+def _forget(checkpoint: Checkpoint, name: str) -> None:
+    """Take a LoRA out of every part that has it, also one that was loaded in half."""
+    for part in _parts(checkpoint):
+        layers.delete_adapter_layers(part, name)
+
+
+def _parts(checkpoint: Checkpoint) -> list[Any]:
+    return [getattr(checkpoint.pipe, name) for name in ("unet", "text_encoder", "text_encoder_2")]
+
+
+def _adapters(part: Any) -> dict[str, Any]:
+    known: dict[str, Any] = getattr(part, "peft_config", {})
+    return known
+
+
+def _brief(error: Exception) -> str:
+    if isinstance(error, SafetensorError):
+        return f"it is damaged or cut off ({error})"
+    text = str(error).strip()
+    return text.splitlines()[0][:300] if text else type(error).__name__

@@ -1,0 +1,51 @@
+"""The files in a home that a prompt may name: whether they are there, and what is there instead."""
+
+import difflib
+import re
+
+from daemon.agreement import Kind, Lack, Lacks
+from daemon.settings import Home
+
+_ENDING = ".safetensors"
+_NAMED = 8
+"""Names that a suggestion lists at most."""
+_NAME = re.compile(r"[A-Za-z0-9_. -]{1,220}")
+_PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+def lacking(home: Home) -> Lacks:
+    """Answers what a home lacks, by looking each time it is asked."""
+
+    def lacks(kind: Kind, name: str) -> Lack | None:
+        return _lora(home, name) if kind == "lora" else _image(home, name)
+
+    return lacks
+
+
+def _lora(home: Home, name: str) -> Lack | None:
+    if _NAME.fullmatch(name) and home.lora(name).is_file():
+        return None
+    wanted = name.removesuffix(_ENDING)
+    there = sorted(file.stem for file in home.loras.glob(f"*{_ENDING}"))
+    hint = _instead(wanted, there, f"Put {wanted[:100]}{_ENDING} there.")
+    return Lack(f"there is no LoRA {name[:100]!r} in models/loras", hint)
+
+
+def _image(home: Home, name: str) -> Lack | None:
+    found = home.image(name)
+    if found is None:
+        there = sorted(file.name for file in home.images.glob("*") if file.suffix.lower() in _PICTURES)
+        hint = _instead(name, there, "Put it there, and name it by its name alone.")
+        return Lack(f"there is no image {name[:100]!r} in images/, nor elsewhere within the home", hint)
+    if found.suffix.lower() not in _PICTURES:
+        return Lack(f"the image {name[:100]!r} is none", "PNG, JPEG and WebP can be read.")
+    return None
+
+
+def _instead(wanted: str, there: list[str], otherwise: str) -> str:
+    """The nearest name, or those that there are."""
+    close = difflib.get_close_matches(wanted[:100], there, n=1, cutoff=0.5)
+    if close:
+        return f"Did you mean `{close[0]}`?"
+    some = ", ".join(there[:_NAMED]) + (" …" if len(there) > _NAMED else "")
+    return f"There are {some}." if there else otherwise
