@@ -15,7 +15,8 @@ import msgspec
 from anyio import to_thread
 
 from daemon import pictures, strips
-from daemon.events.log import Log, LogFailed
+from daemon.events.log import Log
+from daemon.events.rounds import LogFailed
 from daemon.history.views import literal
 from daemon.projections import decisions, tables
 from daemon.projections.state import State

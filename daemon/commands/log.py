@@ -149,6 +149,8 @@ def _value(value: object) -> str:
             value = name
         case [{"message": str(message)}, *more]:
             value = f"{message} (and {len(more)} more)" if more else message
+        case _:
+            pass
     text = _json(value)
     if isinstance(value, str) and value and not _ODD.search(value):
         text = value
