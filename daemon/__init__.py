@@ -52,7 +52,8 @@ queue, the tables, the page) is a fold of that log.
   events/       types: the vocabulary (PURE) · codec: rows and the hash chain (PURE) · versions: how
                 older layouts become today's (PURE) ·
                 redaction: words taken out of a row (PURE) ·
-                log: one writer, group commit, followers · store: the rows on disk, in
+                log: one writer, group commit, followers · rounds: the decisions of one commit ·
+                store: the rows on disk, in
                 database (DuckDB), journal (the same rows since the last seal) and
                 segments (Parquet) · sums: their checksums · opening: compares the three and mends ·
                 rewriting: the same files without redacted words

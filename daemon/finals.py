@@ -15,7 +15,8 @@ import msgspec
 from anyio import to_thread
 
 from daemon import pictures, strips
-from daemon.events.log import Log, LogFailed
+from daemon.events.log import Log
+from daemon.events.rounds import LogFailed
 from daemon.history.views import literal
 from daemon.projections import decisions, tables
 from daemon.projections.state import State
@@ -122,7 +123,7 @@ def _delete(home: Home, some: list[tuple[int, str]]) -> list[Gone]:
         if path.parent != home.frames:
             raise OSError(f"frame {frame}: {name} is not in frames/, and so is not deleted")
         size = path.stat().st_size if path.exists() else 0
-        pictures.delete(strips.path_of(home.strips, frame))  # first: a crash here, and the picture is seen to
+        strips.discard(home.strips, frame)  # first: a crash here, and the next start sees to the picture
         pictures.delete(path)
         gone.append(Gone(frame, name, size))
     return gone
@@ -138,7 +139,7 @@ def _delete_strips(
         WHERE status IN ('cancelled', 'failed') AND finished_at < ? AND coalesce(project_id = ?, true)
             AND id IN (SELECT unnest(?))"""
     for (frame,) in connection.execute(query, (before, project, there)).fetchall():
-        pictures.delete(strips.path_of(home.strips, frame))
+        strips.discard(home.strips, frame)
 
 
 # Folder and tables are compared inside DuckDB, which holds up nobody's thread: there may be 100,000.

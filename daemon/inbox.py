@@ -19,7 +19,8 @@ from anyio.abc import TaskStatus
 from daemon import stock, watch
 from daemon.arrivals import Arrival, Arrivals, Outlook, Overview, Waiting, shown
 from daemon.drops import Drop, claim_all, finish_all, left_claimed, prepare
-from daemon.events.log import Log, LogFailed
+from daemon.events.log import Log
+from daemon.events.rounds import LogFailed
 from daemon.events.types import Event
 from daemon.projections import decisions
 from daemon.projections.state import Key, State

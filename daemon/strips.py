@@ -109,6 +109,11 @@ def read(path: Path, kept: Kept) -> bytes | None:
         return _picture(file, kept)
 
 
+def discard(folder: Path, frame: int) -> None:
+    """The frame's steps are not kept any longer, if they were."""
+    path_of(folder, frame).unlink(missing_ok=True)
+
+
 def _records(file: BinaryIO, epoch: str) -> Iterator[Kept]:
     magic = _magic(epoch)
     if file.read(len(magic)) != magic:

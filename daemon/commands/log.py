@@ -135,13 +135,22 @@ def _fitted(message: dict[str, Any]) -> str:
 
 
 def sentence(message: dict[str, Any]) -> str:
-    """An event on one line: when, its number, its type, and its fields; long ones are cut."""
+    """An event on one line: when, its number, its type, and its fields; long ones are cut. Of a source its
+    name is told, of faults the first; `--json` has all.
+    """
     when = message["ts"][:23].replace("T", " ").removesuffix("Z")
     fields = (f"{name}={_value(value)}" for name, value in message["data"].items())
     return f"{when:23}  {message['seq']:>6}  {message['type']:<16}  {'  '.join(fields)}"
 
 
 def _value(value: object) -> str:
+    match value:
+        case {"kind": _, "name": str(name)}:
+            value = name
+        case [{"message": str(message)}, *more]:
+            value = f"{message} (and {len(more)} more)" if more else message
+        case _:
+            pass
     text = _json(value)
     if isinstance(value, str) and value and not _ODD.search(value):
         text = value

@@ -62,8 +62,8 @@ def _expected() -> tuple[type[Exception], ...]:
 
     from daemon import client
     from daemon.events.codec import UnknownEvent
-    from daemon.events.log import LogFailed
     from daemon.events.opening import HistoryDamaged, HomeInUse
+    from daemon.events.rounds import LogFailed
     from daemon.gpu.device import NoDevice
     from daemon.history.alone import NoHistory
     from daemon.projections.laws import Refused

@@ -11,12 +11,11 @@ Readers see `state`, which holds committed events only.
 
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Generic, TypeVar
 
 import anyio
 import duckdb
@@ -24,6 +23,7 @@ from anyio import CapacityLimiter, to_thread
 
 from daemon.events import codec, database
 from daemon.events.opening import claimed
+from daemon.events.rounds import Batch, FoldFailed, Key, LogFailed, Memory, Pending, Round, S
 from daemon.events.store import Store
 from daemon.events.types import Event, Recorded
 
@@ -36,13 +36,7 @@ _RETRY = 10.0
 
 logger = logging.getLogger(__name__)
 
-S = TypeVar("S", bound="State")
-S_contra = TypeVar("S_contra", bound="State", contravariant=True)
 T = TypeVar("T")
-
-Key = tuple[str, int | str]
-"""A row of a derived table: the table's name and the row's key."""
-
 
 Told = tuple[int, bytes, int | None]
 """An event for followers: its seq, `codec.message`, and `codec.superseding`."""
@@ -51,78 +45,6 @@ Told = tuple[int, bytes, int | None]
 def told(recorded: Recorded) -> Told:
     """The event as followers get it."""
     return recorded.seq, codec.message(recorded), codec.superseding(recorded.event)
-
-
-class State(Protocol):
-    """What the log leads to, as far as the writer needs to know it."""
-
-    position: int
-    """The last event that is folded in."""
-
-    def fork(self) -> Self:
-        """A draft on top of this state; changing it leaves this one alone."""
-
-    def adopt(self, draft: Self) -> None:
-        """Take over everything that a fork of this state has that this one has not."""
-
-    def check(self, event: Event) -> None:
-        """Raise `Refused` if the event cannot follow from this state."""
-
-    def apply(self, recorded: Recorded) -> None:
-        """Fold one more event in."""
-
-    def lacks(self, keys: Iterable[Key]) -> list[Key]:
-        """Those of the rows that have left memory, or were never in it."""
-
-    def remember(self, rows: Mapping[str, Iterable[Any]]) -> None:
-        """Take rows back into memory, by table."""
-
-
-class Memory(Protocol[S_contra]):
-    """Where a state's rows are while they are not in memory: the derived tables."""
-
-    def restore(self, connection: duckdb.DuckDBPyConnection, state: S_contra, /) -> None:
-        """Bring an empty state to the tables' position, `state.position`."""
-
-    def recall(
-        self, connection: duckdb.DuckDBPyConnection, keys: Sequence[Key], /
-    ) -> Mapping[str, Iterable[Any]]:
-        """The rows with these keys, as far as there are any."""
-
-
-class FoldFailed(Exception):
-    """A bug: laws and fold disagree. The log ends; what it has committed is whole."""
-
-
-class LogFailed(Exception):
-    """The machine could not make events durable; nothing was recorded."""
-
-
-class _Pending(Generic[S]):
-    """One caller's decision, on its way through the writer."""
-
-    __slots__ = ("cause", "decision", "needs", "outcome")
-
-    def __init__(
-        self, decision: Callable[[S], Sequence[Event]], cause: int | None, needs: Sequence[Key]
-    ) -> None:
-        self.decision = decision
-        self.needs = needs
-        self.cause = cause
-        self.outcome: list[Recorded] | Exception = []
-
-
-class _Round(Generic[S]):
-    """The callers of one commit, and the one event that wakes them all."""
-
-    def __init__(self) -> None:
-        self.pending: list[_Pending[S]] = []
-        self.answered = anyio.Event()
-
-    def fail(self, failure: LogFailed) -> None:
-        """Tell every caller."""
-        for pending in self.pending:
-            pending.outcome = failure
 
 
 class Log(Generic[S]):
@@ -137,7 +59,7 @@ class Log(Generic[S]):
         self.ring: deque[Told] = deque(maxlen=RING)
         self._store = store
         self._thread = CapacityLimiter(1)
-        self._round: _Round[S] = _Round()
+        self._round: Round[S] = Round()
         self._wanted = anyio.Event()
         self._bell = anyio.Event()
         self._closed: LogFailed | None = None
@@ -166,8 +88,8 @@ class Log(Generic[S]):
         `Refused` if an event cannot follow from the state, `LogFailed` if the machine failed, and whatever
         `decision` raises.
         """
-        pending: _Pending[S] = _Pending(decision, cause, needs)
-        await _to_the_end(self._hand_in((pending,)).answered)
+        pending: Pending[S] = Pending(decision, cause, needs)
+        await self._hand_in((pending,)).to_the_end()
         if isinstance(pending.outcome, Exception):
             raise pending.outcome
         return pending.outcome
@@ -181,11 +103,11 @@ class Log(Generic[S]):
         They are as many callers': each is recorded or fails by itself, and what `decide` would raise for
         it stands in its place.
         """
-        pending: list[_Pending[S]] = [_Pending(decision, None, needs) for decision, needs in decisions]
-        await _to_the_end(self._hand_in(pending).answered)
+        pending: list[Pending[S]] = [Pending(decision, None, needs) for decision, needs in decisions]
+        await self._hand_in(pending).to_the_end()
         return [each.outcome for each in pending]
 
-    def _hand_in(self, pending: "Iterable[_Pending[S]]") -> "_Round[S]":
+    def _hand_in(self, pending: "Iterable[Pending[S]]") -> "Round[S]":
         """Into the next commit."""
         if self._closed is not None:
             raise self._closed
@@ -203,7 +125,7 @@ class Log(Generic[S]):
                 with anyio.move_on_after(_RETRY if self._store.broken else None):
                     await self._wanted.wait()
                 self._wanted = anyio.Event()
-                round_, self._round = self._round, _Round()
+                round_, self._round = self._round, Round()
                 with anyio.CancelScope(shield=True):
                     await self._serve(round_)
         finally:
@@ -318,7 +240,7 @@ class Log(Generic[S]):
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await to_thread.run_sync(call, limiter=self._thread)
 
-    async def _serve(self, round_: "_Round[S]") -> None:
+    async def _serve(self, round_: "Round[S]") -> None:
         """Commit what a round's callers decided, and answer every one of them, whatever happens."""
         try:
             await self._commit(round_)
@@ -330,12 +252,12 @@ class Log(Generic[S]):
         finally:
             round_.answered.set()
 
-    async def _commit(self, round_: "_Round[S]") -> None:
+    async def _commit(self, round_: "Round[S]") -> None:
         """Raises `duckdb.Error` before anything is decided, anything else where the log must end."""
         if self._store.broken and not await self._revived(round_):
             return
         await self.recall([key for pending in round_.pending for key in pending.needs])
-        batch = _Batch(self.state.fork(), self.position, self._head)
+        batch = Batch(self.state.fork(), self.position, self._head)
         for pending in round_.pending:
             try:
                 pending.outcome = batch.take(pending)
@@ -354,7 +276,7 @@ class Log(Generic[S]):
         else:
             round_.fail(failure)
 
-    async def _revived(self, round_: "_Round[S]") -> bool:
+    async def _revived(self, round_: "Round[S]") -> bool:
         """Open a database again that failed, and take in what was in doubt; tells callers if it cannot."""
         try:
             await self._in_thread(self._store.reopen)
@@ -387,7 +309,7 @@ class Log(Generic[S]):
             for row in rows:
                 self.state.apply(codec.open_row(row))
 
-    def _publish(self, batch: "_Batch[S]") -> None:
+    def _publish(self, batch: "Batch[S]") -> None:
         if not batch.rows:
             return
         self.state.adopt(batch.draft)
@@ -398,67 +320,6 @@ class Log(Generic[S]):
         self.ring.extend(map(told, recorded))
         self._bell.set()
         self._bell = anyio.Event()
-
-
-class _Batch(Generic[S]):
-    """What one commit will hold."""
-
-    def __init__(self, draft: S, position: int, head: bytes) -> None:
-        self.draft = draft
-        self.position = position
-        self.head = head
-        self.rows: list[codec.Row] = []
-        self.recorded: list[Recorded] = []
-
-    def take(self, pending: _Pending[S]) -> list[Recorded]:
-        """Run one decision. All of its events join the batch, or none and the error is raised."""
-        events = pending.decision(self.draft)
-        # One event is refused before it changes anything; of several, one may be refused after another was
-        # applied, so they are tried on a draft of their own.
-        draft = self.draft if len(events) == 1 else self.draft.fork()
-        position, head, cause = self.position, self.head, pending.cause
-        start = len(self.rows)
-        try:
-            for event in events:
-                draft.check(event)
-                position += 1
-                ts = datetime.now(UTC)
-                row = codec.seal(event, seq=position, ts=ts, cause=cause, previous=head)
-                recorded = Recorded(seq=position, ts=ts, event=event, cause=cause, hash=row.hash)
-                self._apply(draft, recorded)
-                self.rows.append(row)
-                self.recorded.append(recorded)
-                head, cause = row.hash, self.rows[start].seq
-        except Exception:
-            del self.rows[start:], self.recorded[start:]
-            raise
-        if draft is not self.draft:
-            self.draft.adopt(draft)
-        self.position, self.head = position, head
-        return self.recorded[start:]
-
-    def _apply(self, draft: S, recorded: Recorded) -> None:
-        """Fold an event in that was checked: what fails here is a bug, and no caller's fault."""
-        try:
-            draft.apply(recorded)
-        except Exception as error:
-            raise FoldFailed(f"event {recorded.seq} passed the laws and cannot be folded") from error
-
-
-async def _to_the_end(event: anyio.Event) -> None:
-    """Wait for it: a caller that is being cancelled still learns whether it happened, and may not leave half
-    a step.
-
-    Entering a cancel scope for each caller would cost more than the rest of its way, so only those enter one
-    that are cancelled; their next await then raises again.
-    """
-    try:
-        await event.wait()
-    except anyio.get_cancelled_exc_class():
-        with anyio.CancelScope(shield=True):
-            await event.wait()
-        if anyio.current_effective_deadline() > float("-inf"):
-            raise  # it came from outside of anyio, which says it once
 
 
 def _rows_needed(rows: Sequence[codec.Row]) -> list[Key]:

@@ -150,6 +150,5 @@ def _drop_remains(path: Path) -> None:
     for name in ("{}.broken-*", "{}.rewritten*", "{}.anew*", "{}.new*", TEMPORARY.format("{}.*")):
         for remains in path.parent.glob(name.format(path.stem)):
             remains.unlink()
-    for remains in segments_of(path).glob(TEMPORARY.format("*")):
-        remains.unlink()
+    segments.sweep(segments_of(path))
     shutil.rmtree(path.with_name(f"{path.name}.tmp"), ignore_errors=True)  # where DuckDB spills

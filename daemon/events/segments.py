@@ -98,6 +98,12 @@ def merge(connection: duckdb.DuckDBPyConnection, folder: Path) -> Segment | None
     return merged
 
 
+def sweep(folder: Path) -> None:
+    """Remove what crashes left half written. Nobody may be writing there."""
+    for temporary in folder.glob(TEMPORARY.format("*")):
+        temporary.unlink()
+
+
 def source(segments: Sequence[Segment]) -> str:
     """The segments as a table expression in SQL."""
     return f"read_parquet([{', '.join(quoted(_escaped(segment.path)) for segment in segments)}])"

@@ -46,6 +46,7 @@ class Store:
         self._fault: str | None = None
         """Why the database is not to be believed, once that is known."""
         self._open()
+        segments.sweep(opening.segments_of(path))
 
     def _open(self) -> None:
         fault, self._fault = self._fault, None

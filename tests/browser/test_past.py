@@ -2,32 +2,32 @@
 
 import re
 
-import httpx
 from playwright.sync_api import Page, expect
 
-from tests.browser.views import LONG, SHORT, begun, card, finish, open_view, order, submit
+from tests.browser.views import LONG, SHORT, begun, card, events, finish, kept, open_view, order, submit
 from tests.daemons import Daemon
 
 
 def test_a_finished_picture_is_scrubbed_through_by_hand_and_by_keys(page: Page, daemon: Daemon) -> None:
     """The film beneath it shows each kept step; [ and ] go through them, and at the end is the picture."""
-    (frame,) = finish(daemon, SHORT, steps=6)
+    (frame,) = finish(daemon, SHORT, steps=20)
+    steps = kept(daemon, frame)
     shown = card(page, frame)
     expect(shown).to_have_attribute("data-status", "done")
     page.keyboard.press("j")
     expect(shown).to_be_focused()
     page.keyboard.press("[")
-    kept = shown.locator(".film-step")
-    expect(kept).to_have_attribute("data-step", "6")
+    film = shown.locator(".film-step")
+    expect(film).to_have_attribute("data-step", str(steps[-1]))
     page.keyboard.press("[")
-    expect(kept).to_have_attribute("data-step", "5")
-    expect(shown.locator(".film-said")).to_have_text(re.compile(r"step 5 · σ [\d.]+"))
+    expect(film).to_have_attribute("data-step", str(steps[-2]))
+    expect(shown.locator(".film-said")).to_have_text(re.compile(rf"step {steps[-2]} · σ [\d.]+"))
     shown.locator(".film").fill("0")
-    expect(kept).to_have_attribute("data-step", "1")
+    expect(film).to_have_attribute("data-step", str(steps[0]))
     page.keyboard.press("Escape")
     shown.focus()
     page.keyboard.press("Space")
-    expect(kept).to_have_count(0)
+    expect(film).to_have_count(0)
 
 
 def test_the_film_of_a_running_picture_grows(page: Page, daemon: Daemon) -> None:
@@ -36,22 +36,24 @@ def test_the_film_of_a_running_picture_grows(page: Page, daemon: Daemon) -> None
     shown = begun(page, frame)
     shown.focus()
     page.keyboard.press("[")
-    kept = shown.locator(".film-step")
-    expect(kept).to_be_visible()
-    first = int(kept.get_attribute("data-step") or 0)
+    film = shown.locator(".film-step")
+    expect(film).to_be_visible()
+    first = int(film.get_attribute("data-step") or 0)
     page.keyboard.press("]")
-    expect(kept).to_have_count(0)
-    daemon.wait_for_type("PreviewWritten", frame=frame, step=first + 3)
+    expect(film).to_have_count(0)
+    daemon.wait_for(
+        lambda event: event["data"].get("frame") == frame and event["data"].get("step", 0) > first + 3
+    )
     expect(shown).not_to_have_attribute("data-step", str(first))
     page.keyboard.press("[")
-    expect(kept).to_be_visible()
-    assert int(kept.get_attribute("data-step") or 0) > first
+    expect(film).to_be_visible()
+    assert int(film.get_attribute("data-step") or 0) > first
 
 
 def test_pictures_side_by_side_are_locked_to_one_step(page: Page, daemon: Daemon) -> None:
     """Chosen with c on the wall; one slider moves both, and who kept fewer steps shows its newest."""
-    (short,) = finish(daemon, SHORT, steps=4)
-    (long,) = finish(daemon, SHORT, steps=8, seed=8)
+    (short,) = finish(daemon, SHORT, steps=10)
+    (long,) = finish(daemon, SHORT, steps=20, seed=8)
     expect(card(page, long)).to_have_attribute("data-status", "done")
     for frame in (short, long):
         card(page, frame).focus()
@@ -60,26 +62,28 @@ def test_pictures_side_by_side_are_locked_to_one_step(page: Page, daemon: Daemon
     columns = page.locator("#columns figure")
     expect(columns).to_have_count(2)
     page.keyboard.press("[")
-    expect(columns.nth(1).locator(".film-step")).to_have_attribute("data-step", "8")
-    expect(columns.nth(0).locator(".film-step")).to_have_attribute("data-step", "4")
-    page.get_by_label("Step of all pictures").fill("3")
-    for column in (0, 1):
-        expect(columns.nth(column).locator(".film-step")).to_have_attribute("data-step", "3")
-    expect(page.locator("#compare-said")).to_have_text("step 3 of 8")
+    expect(columns.nth(1).locator(".film-step")).to_have_attribute("data-step", str(kept(daemon, long)[-1]))
+    expect(columns.nth(0).locator(".film-step")).to_have_attribute("data-step", str(kept(daemon, short)[-1]))
+    page.get_by_label("Step of all pictures").fill("6")
+    for column, frame in enumerate((short, long)):
+        newest = max(step for step in kept(daemon, frame) if step <= 6)
+        expect(columns.nth(column).locator(".film-step")).to_have_attribute("data-step", str(newest))
+    expect(page.locator("#compare-said")).to_have_text("step 6 of 20")
 
 
 def test_the_wall_goes_back_to_a_moment_and_comes_back(page: Page, daemon: Daemon) -> None:
     """As it was after that event, with the picture of that step; nothing can be asked of the past."""
-    (frame,) = finish(daemon, SHORT, steps=6)
-    moment = daemon.wait_for_type("PreviewWritten", frame=frame, step=3)["seq"]
+    (frame,) = finish(daemon, SHORT, steps=20)
+    before = events(daemon, type="PreviewWritten", frame=frame)[2]
+    moment, step = before["seq"], before["data"]["step"]
     (later,) = finish(daemon, SHORT, steps=2)
     expect(card(page, later)).to_have_attribute("data-status", "done")
 
     page.get_by_label("Moment of the log").fill(str(moment))
     then = card(page, frame)
     expect(then).to_have_attribute("data-status", "running")
-    expect(then.locator(".step")).to_have_text("step 3 of 6")
-    expect(then.locator(".picture")).to_have_attribute("data-step", "3")
+    expect(then.locator(".step")).to_have_text(f"step {step} of 20")
+    expect(then.locator(".picture")).to_have_attribute("data-step", str(step))
     expect(then.locator(".stop")).to_be_hidden()
     expect(card(page, later)).to_have_count(0)
     expect(page.locator(".moment")).to_contain_text(f"event {moment} of")
@@ -111,12 +115,13 @@ def test_the_log_comes_as_it_grows_and_is_filtered(page: Page, daemon: Daemon) -
     (later,) = finish(daemon, SHORT, steps=3)
     expect(newest.locator(".whom")).to_have_text(f"frame {later}")
     seq = int(newest.get_attribute("data-seq") or 0)
-    (event,) = httpx.get(f"{daemon.url}api/log", params={"after": seq - 1, "limit": 1}).json()["events"]
+    (event,) = events(daemon, after=seq - 1, limit=1)
     expect(newest.locator("code")).to_have_attribute("title", event["hash"])
 
     page.locator("#log-filter [name=frame]").fill(str(frame))
     page.get_by_label("Type of event").select_option("PreviewWritten")
-    expect(page.locator("#events .event")).to_have_count(3)
-    expect(page.locator("#events .words").first).to_contain_text("step 3 of 3")
+    fitting = events(daemon, type="PreviewWritten", frame=frame)
+    expect(page.locator("#events .event")).to_have_count(len(fitting))
+    expect(page.locator("#events .words").last).to_contain_text(f"step {fitting[0]['data']['step']} of 3")
     finish(daemon, SHORT, steps=3)
-    expect(page.locator("#events .event")).to_have_count(3)
+    expect(page.locator("#events .event")).to_have_count(len(fitting))

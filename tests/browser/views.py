@@ -34,10 +34,21 @@ def position(daemon: Daemon) -> int:
     return seq
 
 
+def events(daemon: Daemon, **query: str | int) -> list[dict[str, Any]]:
+    """A page of the log."""
+    page: list[dict[str, Any]] = httpx.get(f"{daemon.url}api/log", params=query).json()["events"]
+    return page
+
+
+def kept(daemon: Daemon, frame: int) -> list[int]:
+    """The steps that its strip has: those that came too fast for their previews are not among them."""
+    strip = httpx.get(f"{daemon.url}api/frames/{frame}/strip").json()
+    return [step["step"] for step in strip["steps"]]
+
+
 def recorded(daemon: Daemon, kind: str, frame: int) -> dict[str, Any]:
     """The data of a frame's newest event of this type."""
-    query: dict[str, str | int] = {"type": kind, "frame": frame, "order": "desc", "limit": 1}
-    (event,) = httpx.get(f"{daemon.url}api/log", params=query).json()["events"]
+    (event,) = events(daemon, type=kind, frame=frame, order="desc", limit=1)
     data: dict[str, Any] = event["data"]
     return data
 

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from daemon.commands import log
 from daemon.settings import Home
 from tests.commands.typing import typed
 from tests.daemons import Daemon
@@ -28,6 +29,18 @@ def test_a_line_says_when_what_and_about_what(past: Home) -> None:
     """In one line each."""
     line = typed(past, "log", "--frame", "2", "--type", "preview_written", "--last", "1").lines[-1]
     assert "PreviewWritten    frame=2  job=2  step=4" in line
+
+
+def test_a_rejected_file_is_told_by_its_name_and_its_first_fault() -> None:
+    """What else was recorded of it would push both out of the window."""
+    source = {"kind": "file", "name": "my fox.json", "sha256": "f" * 64, "claim": "c", "index": 0}
+    faults = [{"path": "$.steps", "message": "`steps` must be a whole number"}, {"message": "more"}]
+    message = {"ts": "2026-11-25T10:00:00.123456Z", "seq": 7, "type": "JobRejected"}
+    line = log.sentence({**message, "data": {"source": source, "faults": faults}})
+    assert line == (
+        "2026-11-25 10:00:00.123       7  JobRejected       "
+        'source="my fox.json"  faults="`steps` must be a whole number (and 1 more)"'
+    )
 
 
 def test_filters_go_together(past: Home) -> None:

@@ -22,7 +22,8 @@ import pytest
 from anyio import to_thread
 
 from daemon.events import store
-from daemon.events.log import Log, LogFailed, opened
+from daemon.events.log import Log, opened
+from daemon.events.rounds import LogFailed
 from daemon.events.types import DaemonStopped
 from daemon.projections import rebuilding, restoring, tables
 from daemon.projections.state import State

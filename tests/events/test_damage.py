@@ -212,6 +212,15 @@ def _torn(before: bytes, after: bytes, chance: random.Random) -> bytes:
     return bytes(torn)
 
 
+def test_what_a_crash_left_half_written_is_swept_away(history: tuple[Path, list[Row]]) -> None:
+    """Each kill during a seal would leave another file for good."""
+    path, expected = history
+    left = opening.segments_of(path) / ".000000000401-000000000500.parquet.tmp"
+    left.write_bytes(b"half")
+    check(path, expected)
+    assert not left.exists()
+
+
 @pytest.mark.parametrize("home", ["home", "home [1]", "*all* of it's {here}"])
 def test_small_segments_become_one(tmp_path: Path, home: str) -> None:
     """A year of quiet days is not ten thousand files, and nothing is lost in the merge; wherever it lies."""

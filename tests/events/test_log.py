@@ -12,8 +12,9 @@ import duckdb
 import pytest
 
 from daemon.events import codec
-from daemon.events.log import Log, LogFailed, opened
+from daemon.events.log import Log, opened
 from daemon.events.opening import HomeInUse
+from daemon.events.rounds import LogFailed
 from daemon.events.store import Store
 from daemon.events.types import DaemonStarted, DaemonStopped, Event
 from daemon.projections.laws import Refused

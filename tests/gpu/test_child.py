@@ -25,8 +25,9 @@ Kind = TypeVar("Kind", bound=wire.Reply)
 class Child:
     """The daemon's end of the wire."""
 
-    def __init__(self, errors: Path) -> None:
+    def __init__(self, errors: Path, patience: float = PATIENCE) -> None:
         self.errors = errors
+        self._patience = patience
         with errors.open("wb") as file:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "daemon.gpu.child", "--device", "cpu"],
@@ -65,7 +66,7 @@ class Child:
     def _listen(self) -> Iterator[wire.Reply]:
         buffer = bytearray()
         while True:
-            ready, _, _ = select.select([self.up], [], [], PATIENCE)
+            ready, _, _ = select.select([self.up], [], [], self._patience)
             chunk = os.read(self.up.fileno(), 65536) if ready else b""
             assert chunk, f"the child fell silent: {self.errors.read_text()}"
             buffer += chunk

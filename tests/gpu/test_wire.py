@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.gpu import wire
+from daemon.strips import Thumbnail
 
 WHOLE = st.integers(0, 2**53 - 1)
 BEGINS = st.builds(
@@ -24,6 +25,10 @@ REPLIES = st.one_of(
         wire.Final, frame=WHOLE, attempt=WHOLE, width=WHOLE, height=WHOLE, pixels_sha256=st.text(),
         scheduler=st.text(), scheduler_config=st.dictionaries(st.text(), st.none() | st.booleans() | WHOLE),
         sigmas=st.lists(st.floats(allow_nan=False)), dtype=st.text(), data=st.binary(max_size=2000),
+        kept=st.none() | st.builds(
+            Thumbnail, step=WHOLE, sigma=st.floats(allow_nan=False), width=WHOLE, height=WHOLE,
+            data=st.binary(max_size=200), final=st.booleans(),
+        ),
     ),
 )  # fmt: skip
 
