@@ -8,7 +8,7 @@ PAGE_TOOLS := $(PAGE_TESTS)/node_modules
 DEMO_HOME ?= safelight-home
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run install test lint page screenshots torture fuzz bench format clean
+.PHONY: run install test lint page screenshots torture fuzz judge bench format clean
 
 run: install  ## the daemon on the built-in model, with sample prompts
 	$(BIN)/safelight demo --home $(DEMO_HOME)
@@ -37,6 +37,9 @@ torture: $(VENV)/.installed-for-tests  ## the long forms of the crash tests, man
 
 fuzz: $(VENV)/.installed-for-tests  ## a million mutated prompt files; some minutes
 	$(BIN)/python -m tests.fuzz
+
+judge: $(VENV)/.installed-for-tests  ## all 200 questions to the demo model; a minute or two
+	$(BIN)/python -m tests.tools.judged
 
 bench: $(VENV)/.installed-for-bench  ## every benchmark, one after the other
 	$(BIN)/python -m bench

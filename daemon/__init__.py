@@ -47,6 +47,7 @@ queue, the tables, the page) is a fold of that log.
   client        the commands' way to it
   console       what a person sees in the terminal
   samples       sample prompts for a first look
+  models/demo   the built-in checkpoint: weights and their model card, no code
   moments       event numbers, dates and ages as people type them                            PURE
 
   events/       types: the vocabulary (PURE) · codec: rows and the hash chain (PURE) · versions: how
@@ -76,7 +77,7 @@ queue, the tables, the page) is a fold of that log.
                 probe (what torch sees, for the doctor);
                 in the child only: child · orders · work · sdxl · single_file · denoise · conditioning ·
                 images · hires · precision · loras · samplers · snapshots · view (what of a frame is shown,
-                when) · previews · taesd · formats (pixels → PNG, JPEG, WebP) · thumbnails · demo;
+                when) · previews · taesd · formats (pixels → PNG, JPEG, WebP) · thumbnails;
                 in a process of its own: animation (a strip → WebP or GIF)
 
 Start with `events/types`, then `app`.

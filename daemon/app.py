@@ -33,7 +33,7 @@ from daemon.inbox import Inbox
 from daemon.projections import restoring, tables
 from daemon.projections.state import State
 from daemon.server import listen, serving
-from daemon.settings import DEMO, VERSION, Home, Settings
+from daemon.settings import VERSION, Home, Settings
 from daemon.web import Web
 
 logger = logging.getLogger(__name__)
@@ -164,7 +164,7 @@ def _offer_schema(path: Path) -> None:
 def _find_model(settings: Settings) -> None:
     """Raise FileNotFoundError for a `--model` that is not there, rather than at the first frame."""
     path = settings.home.checkpoint(settings.model)
-    if settings.model == DEMO or path.exists() or path.with_name(f"{path.name}.safetensors").exists():
+    if path.exists() or path.with_name(f"{path.name}.safetensors").exists():
         return
     there = sorted(entry.name.removesuffix(".safetensors") for entry in settings.home.checkpoints.iterdir())
     found = f"there are {', '.join(there)}" if there else "put one there"

@@ -6,11 +6,18 @@ from daemon.files import write_whole
 from daemon.settings import Home
 
 PROMPTS = (
-    {"prompt": "a red circle on a blue background", "seed": 7},
-    {"prompt": "a yellow star on a purple background", "seed": 21},
-    {"prompt": "a boat on the sea under a red sun", "seed": 3, "count": 2},
-    {"prompt": "a green triangle on a white background", "seed": 12},
+    "a red circle on a blue background",
+    "a large yellow star on a purple background",
+    "a sailing boat on the sea at sunset with the sun",
+    "a pink heart on a teal background",
+    "snowy mountains at night with the moon",
+    "a white cross on a red background",
+    "a house on green hills on a sunny day with the sun",
 )
+SEEDS = 3
+"""Pictures of each prompt, so that it shows what a seed changes."""
+SIZE, STEPS = 256, 24
+"""Pixels and steps at which the built-in model is at its best and slow enough to be watched."""
 
 
 def drop(home: Home) -> None:
@@ -18,4 +25,9 @@ def drop(home: Home) -> None:
     home.inbox.mkdir(parents=True, exist_ok=True)
     for number, prompt in enumerate(PROMPTS, start=1):
         path = home.inbox / f"sample-{number}.json"
-        write_whole(path, msgspec.json.encode(prompt) + b"\n", durable=False)
+        write_whole(path, msgspec.json.encode(_job(prompt, number)) + b"\n", durable=False)
+
+
+def _job(prompt: str, number: int) -> dict[str, str | int]:
+    seeds: dict[str, str | int] = {"seed": 10 * number, "count": SEEDS}
+    return {"prompt": prompt, **seeds, "width": SIZE, "height": SIZE, "steps": STEPS}

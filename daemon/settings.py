@@ -10,6 +10,8 @@ import msgspec
 VERSION = "0.1.0"
 DEMO = "demo"
 """The name of the built-in model."""
+BUILT_IN = Path(__file__).parent / "models" / DEMO
+"""Its folder, in diffusers' layout like any other checkpoint's."""
 
 _INSTALLED_PAGE = Path(__file__).parent / "static"
 PAGE = _INSTALLED_PAGE if _INSTALLED_PAGE.is_dir() else Path(__file__).parent.parent / "static"
@@ -87,8 +89,14 @@ class Home(msgspec.Struct, frozen=True):
     def checkpoint(self, model: str) -> Path:
         """Where a model lies, but for a `.safetensors` that may be left out: a name in `checkpoints`, or a
         path as `--model` may give.
+
+        `demo` is the built-in model, unless the person keeps one of that name.
         """
-        return Path(model).absolute() if "/" in model else self.checkpoints / model
+        if "/" in model:
+            return Path(model).absolute()
+        own = self.checkpoints / model
+        kept = own.exists() or own.with_name(f"{model}.safetensors").exists()
+        return BUILT_IN if model == DEMO and not kept else own
 
     @property
     def history(self) -> Path:

@@ -1,4 +1,4 @@
-"""What the tests stand on: a home in a temporary folder, a demo checkpoint built once, real daemons."""
+"""What the tests stand on: a home in a temporary folder, a small model built once, real daemons."""
 
 import os
 from collections.abc import Iterator
@@ -22,22 +22,22 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session")
 def demo_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo model, as the child builds it, once for all homes."""
-    from daemon.gpu import demo  # here, so that tests without a model do not wait for torch
+    """What stands in for the built-in model: the small random one, once for all tests."""
+    from tests import small_model  # here, so that tests without a model do not wait for torch
 
     folder = tmp_path_factory.mktemp("checkpoints") / "demo"
-    demo.build(folder)
+    small_model.build(folder)
     return folder
 
 
 @pytest.fixture
 def home(tmp_path: Path, demo_checkpoint: Path) -> Home:
-    """A fresh home that has the demo model already."""
+    """A fresh home with a `demo` of its own, the small random model: it is quicker than the built-in one."""
     return furnished(tmp_path / "home", demo_checkpoint)
 
 
 def furnished(root: Path, demo_checkpoint: Path) -> Home:
-    """A home with the demo model and an inbox."""
+    """A home with the small random model as its `demo`, and an inbox."""
     home = Home(root)
     home.checkpoints.mkdir(parents=True)
     home.inbox.mkdir()

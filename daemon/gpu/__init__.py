@@ -2,6 +2,6 @@
 
 In the daemon: `plan`, `wire`, `process`, `device`, `making`, `stored`, `recovery`. In the child only:
 `child`, `orders`, `work`, `sdxl`, `single_file`, `denoise`, `samplers`, `snapshots`, `view`, `taesd`,
-`previews`, `formats`, `thumbnails`, `demo`, and in a process of its own `animation`; nothing in the daemon
+`previews`, `formats`, `thumbnails`, and in a process of its own `animation`; nothing in the daemon
 may import those, because they bring torch, numpy or Pillow with them.
 """

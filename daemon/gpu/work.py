@@ -18,7 +18,6 @@ import torch
 import transformers
 
 from daemon.gpu import (
-    demo,
     denoise,
     formats,
     hires,
@@ -193,12 +192,9 @@ def _step(state: denoise.Denoise, spare: Spare) -> denoise.Denoised:
 
 
 def _checkpoint(path: Path, shelf: sdxl.Shelf, send: Send) -> sdxl.Checkpoint:
-    """The checkpoint, read if it is not in memory; the demo model is built where it is missing."""
+    """The checkpoint, read if it is not in memory."""
     if (held := shelf.find(path)) is not None:
         return held
-    if path.name == "demo" and not path.exists():
-        send(wire.Loading(what="building the demo model"))
-        demo.build(path)
     send(wire.Loading(what=f"loading {path.name}"))
     started = time.perf_counter()
     checkpoint = shelf.load(path)

@@ -1,4 +1,4 @@
-"""One demo checkpoint for all tests of the engine, and requests small enough to take no time."""
+"""One small checkpoint for all tests of the engine, and requests small enough to take no time."""
 
 import os
 
@@ -12,15 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from daemon.gpu import demo, sdxl, wire
+from daemon.gpu import sdxl, wire
 
 
 @pytest.fixture(scope="session")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo model's folder."""
-    path = tmp_path_factory.mktemp("checkpoints") / "demo"
-    demo.build(path)
-    return path
+def folder(demo_checkpoint: Path) -> Path:
+    """The small model's folder."""
+    return demo_checkpoint
 
 
 @pytest.fixture
@@ -44,5 +42,5 @@ def plain() -> wire.Begin:
 
 @pytest.fixture(scope="session")
 def checkpoint(folder: Path) -> sdxl.Checkpoint:
-    """The demo model, loaded as the child loads it on a CPU."""
+    """The small model, loaded as the child loads it on a CPU."""
     return sdxl.load(folder, torch.device("cpu"), torch.float32)

@@ -207,19 +207,6 @@ def test_ctrl_c_is_the_daemons_to_handle(child: Child, folder: Path) -> None:
     assert child.until(wire.Final)[1].frame == 16
 
 
-def test_the_demo_model_is_built_where_it_is_missing(child: Child, folder: Path, tmp_path: Path) -> None:
-    """A folder named demo that is not there appears, with the very weights of the last one."""
-    child.say(begin(folder, 17), begin(tmp_path / "demo", 18), wire.Cancel(frame=18, attempt=1))
-    child.until(wire.Final)
-    assert child.until(wire.Cancelled)[1].step == 0
-    child.say(begin(tmp_path / "demo", 19))
-    loading, _ = child.until(wire.Loaded)
-    assert loading == [wire.Loading(what="building the demo model"), wire.Loading(what="loading demo")]
-    assert child.until(wire.Final)[1].frame == 19
-    for weights in folder.rglob("*.safetensors"):
-        assert weights.read_bytes() == (tmp_path / "demo" / weights.relative_to(folder)).read_bytes()
-
-
 def test_end_of_input_in_mid_frame(folder: Path, tmp_path: Path) -> None:
     """When the daemon is gone the child ends at once, in the middle of a frame."""
     child = Child(tmp_path / "stderr")

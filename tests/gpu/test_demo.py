@@ -1,58 +1,67 @@
-"""The demo checkpoint is a plain diffusers folder, whole from its first moment, and colourful."""
+"""The built-in model goes the way of any other checkpoint."""
 
-from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
-from diffusers import StableDiffusionXLPipeline
-from transformers import CLIPTokenizer
+import pytest
+import torch
+from diffusers import AutoencoderTiny
+from safetensors.torch import load_file
 
-from daemon.gpu import demo, denoise, sdxl, wire
+from daemon.gpu import denoise, sdxl, wire
+from daemon.settings import BUILT_IN
+from tests.gpu.test_denoise import ours, theirs
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def test_a_standard_folder(folder: Path) -> None:
-    """diffusers' own loader reads it, with text encoders of different widths and a text_time UNet."""
-    pipe = StableDiffusionXLPipeline.from_pretrained(folder, local_files_only=True)  # type: ignore[no-untyped-call]
-    assert (pipe.text_encoder.config.hidden_size, pipe.text_encoder_2.config.hidden_size) == demo.WIDTHS
-    assert pipe.text_encoder_2.config.projection_dim == demo.PROJECTION
+@pytest.fixture(scope="module")
+def built_in() -> sdxl.Checkpoint:
+    """Loaded as the child loads it on a CPU."""
+    return sdxl.load(BUILT_IN, torch.device("cpu"), torch.float32)
+
+
+def test_it_is_sdxl_in_small(built_in: sdxl.Checkpoint) -> None:
+    """Two text encoders of different widths, a text_time UNet that predicts velocities, SDXL's noise."""
+    pipe = built_in.pipe
+    assert pipe.text_encoder.config.hidden_size != pipe.text_encoder_2.config.hidden_size
     assert pipe.unet.config.addition_embed_type == "text_time"
     assert (pipe.vae.config.latent_channels, pipe.vae_scale_factor) == (4, 8)
-    scheduler = pipe.scheduler.config
-    assert (scheduler.beta_schedule, scheduler.prediction_type) == ("scaled_linear", "epsilon")
-    assert (scheduler.beta_start, scheduler.beta_end) == (0.00085, 0.012)
+    assert pipe.scheduler.config.prediction_type == "v_prediction"
+    assert built_in.latent2rgb.bias != (0.0, 0.0, 0.0)
 
 
-def test_a_few_megabytes(folder: Path) -> None:
-    """Small enough to be built on a first start."""
-    assert sum(file.stat().st_size for file in folder.rglob("*")) < 20e6
+def test_all_of_it_is_smaller_than_16_megabytes() -> None:
+    """A package may carry it."""
+    assert sum(file.stat().st_size for file in BUILT_IN.rglob("*")) <= 16e6
 
 
-def test_tokenizers_read_any_text(folder: Path) -> None:
-    """Bytes without merges: start, every letter, end, padding to 77; both ways of storing it agree."""
-    for name in ("tokenizer", "tokenizer_2"):
-        whole = CLIPTokenizer.from_pretrained(folder / name, local_files_only=True)
-        ids = whole("A fox 狐", padding="max_length", max_length=77, truncation=True).input_ids
-        assert (len(ids), ids[0], ids[8]) == (77, 512, 513)
-        assert "狐" in whole.decode(ids[1:8])
-        vocab = msgspec.json.decode((folder / name / "vocab.json").read_bytes(), type=dict[str, int])
-        assert vocab == whole.get_vocab()
+def test_it_equals_the_pipeline(built_in: sdxl.Checkpoint, plain: wire.Begin) -> None:
+    """A checkpoint that predicts velocities: every pixel is the stock pipeline's too."""
+    for request in (plain, msgspec.structs.replace(plain, negative_prompt="a star", cfg_scale=3.0)):
+        assert np.array_equal(ours(built_in, request), theirs(built_in, request))
 
 
-def test_pictures_are_colourful(checkpoint: sdxl.Checkpoint, plain: wire.Begin) -> None:
-    """No flat grey: each colour varies over the picture, and the colours differ from each other."""
-    state = denoise.begin(checkpoint, msgspec.structs.replace(plain, steps=8, width=128, height=128))
-    while state.step < state.steps:
-        denoise.step(state)
-    pixels = denoise.finish(state).astype(float)
-    assert pixels.std(axis=(0, 1)).min() > 15
-    assert np.ptp(pixels, axis=2).mean() > 15
+def test_half_precision_paints_the_same(built_in: sdxl.Checkpoint, plain: wire.Begin) -> None:
+    """In float16, as on a GPU, nothing overflows and the picture stays what it is."""
+    request = msgspec.structs.replace(plain, steps=5)
+    half = sdxl.load(BUILT_IN, torch.device("cpu"), torch.float16)
+    apart = np.abs(ours(half, request).astype(int) - ours(built_in, request))
+    assert apart.mean() < 2
 
 
-def test_the_second_to_finish_leaves_the_first_ones_folder(tmp_path: Path) -> None:
-    """Where another process was quicker its folder stays as it is, and nothing is left beside it."""
-    target = tmp_path / "demo"
-    target.mkdir()
-    (target / "model_index.json").write_text("the first one's")
-    demo.build(target)
-    assert [file.name for file in tmp_path.rglob("*")] == ["demo", "model_index.json"]
-    assert (target / "model_index.json").read_text() == "the first one's"
+def test_the_tiny_decoder_loads_as_taesd(built_in: sdxl.Checkpoint, plain: wire.Begin) -> None:
+    """The original keys, each one less in diffusers' own class, and its picture is the autoencoder's."""
+    weights = load_file(BUILT_IN / "vae_approx" / "taesdxl_decoder.safetensors")
+    assert len(weights) == 67
+    tiny: Any = AutoencoderTiny()  # type: ignore[no-untyped-call]  # as it is
+    layers = ((int(key.partition(".")[0]) - 1, key.partition(".")[2], key) for key in weights)
+    renamed = {f"{layer}.{rest}": weights[key].float() for layer, rest, key in layers}
+    tiny.decoder.layers.load_state_dict(renamed)
+    state = denoise.begin(built_in, msgspec.structs.replace(plain, width=128, height=128, steps=8))
+    seen = [denoise.step(state) for _ in range(state.steps)]
+    with torch.inference_mode():
+        shown = tiny.decode(seen[-1].latent).sample[0].permute(1, 2, 0)
+    picture = torch.from_numpy(denoise.finish(state).astype(np.float32) / 127.5 - 1)
+    assert float((shown.clamp(-1, 1) - picture).abs().mean()) < 0.06

@@ -70,7 +70,7 @@ def test_half_precision_latents_are_shown() -> None:
 
 
 def test_the_last_preview_resembles_the_picture(checkpoint: sdxl.Checkpoint, plain: wire.Begin) -> None:
-    """The demo model's own factors show at latent size what its VAE paints."""
+    """A model's own factors show at latent size what its VAE paints."""
     state = denoise.begin(checkpoint, msgspec.structs.replace(plain, steps=8))
     seen = [denoise.step(state) for _ in range(state.steps)]
     preview = to_rgb(seen[-1].latent, checkpoint.latent2rgb)

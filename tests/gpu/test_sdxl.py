@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def copy(folder: Path, tmp_path: Path) -> Path:
-    """The demo model's folder, free to be damaged."""
+    """The small model's folder, free to be damaged."""
     return shutil.copytree(folder, tmp_path / "copy")
 
 

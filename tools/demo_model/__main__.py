@@ -7,18 +7,28 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tools.demo_model import finish_vae, latent_rgb, latents, tiny_decoder, train_text, train_unet, train_vae
+from tools.demo_model import (
+    finish_vae,
+    latent_rgb,
+    latents,
+    tiny_decoder,
+    train_decoder,
+    train_text,
+    train_unet,
+    train_vae,
+)
 from tools.demo_model.export import export
 from tools.demo_model.tokenizer import save_tokenizers
 from tools.demo_model.training import note_training
 from tools.demo_model.workers import run
 
-# Seconds of training on two cores; --pace stretches or shrinks them all.
-SECONDS = {"vae": 1620.0, "text": 100.0, "unet": 3600.0, "tiny": 240.0}
+# Seconds of processor time for each of two workers; --pace stretches or shrinks them all.
+SECONDS = {"vae": 1000.0, "text": 100.0, "unet": 3600.0, "decoder": 300.0, "tiny": 240.0}
 TRAINERS = {
     "vae": train_vae.train,
     "text": train_text.train,
     "unet": train_unet.train,
+    "decoder": train_decoder.train,
     "tiny": tiny_decoder.train,
 }
 
@@ -51,6 +61,8 @@ def _stages(wish: argparse.Namespace) -> list[tuple[str, Callable[[], None]]]:
         ("latents", partial(run, partial(latents.encode, seed=seed), out, wish.workers)),
         ("text", partial(_train, wish, "text")),
         ("unet", partial(_train, wish, "unet")),
+        ("decoder", partial(_train, wish, "decoder")),
+        ("decoder finished", partial(train_decoder.finish, out, seed)),
         ("tiny", partial(_train, wish, "tiny")),
         ("tiny finished", partial(tiny_decoder.finish, out, seed)),
         ("latent2rgb", partial(latent_rgb.fit, out, seed)),

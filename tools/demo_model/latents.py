@@ -13,7 +13,7 @@ from tools.demo_model.scenes import Scene, random_scene
 from tools.demo_model.train_vae import to_unit
 from tools.demo_model.workers import worker, workers
 
-COUNTS = {128: 40000, 256: 7000}
+COUNTS = {128: 40000, 256: 5000}
 CHUNK = 32
 
 Half = npt.NDArray[np.float16]

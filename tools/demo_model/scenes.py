@@ -7,16 +7,16 @@ from tools.demo_model.palette import COLOURS
 
 # The weight of a shape in the data: those with points and notches need more practice.
 SHAPES: dict[str, float] = {
-    "circle": 1.0,
-    "square": 1.0,
-    "triangle": 1.2,
-    "diamond": 1.8,
-    "star": 2.4,
-    "heart": 1.5,
-    "ring": 1.1,
-    "cross": 1.2,
+    "circle": 1.1,
+    "square": 1.5,
+    "triangle": 1.1,
+    "diamond": 1.7,
+    "star": 1.8,
+    "heart": 1.4,
+    "ring": 1.0,
+    "cross": 1.5,
     "moon": 1.2,
-    "hexagon": 1.6,
+    "hexagon": 2.2,
 }
 PLACES: dict[str, tuple[float, float]] = {
     "centre": (0.5, 0.5),
@@ -29,7 +29,7 @@ PLACES: dict[str, tuple[float, float]] = {
     "bottom left": (0.29, 0.71),
     "bottom right": (0.71, 0.71),
 }
-RADII: dict[str, tuple[float, float]] = {"small": (0.16, 0.2), "": (0.25, 0.35), "large": (0.38, 0.43)}
+RADII: dict[str, tuple[float, float]] = {"small": (0.18, 0.22), "": (0.25, 0.35), "large": (0.38, 0.43)}
 PATTERNS = ("plain", "striped", "dotted", "checkered")
 RELATIONS = ("left of", "right of", "above", "below")
 TIMES = ("day", "sunset", "night")
@@ -88,9 +88,9 @@ def held_out(shape: str, colour: str, background: str) -> bool:
 def random_scene(rng: Random) -> Scene:
     """Draw lots for one training scene."""
     lot = rng.random()
-    if lot < 0.24:
+    if lot < 0.22:
         return Scene((), "", "", "", _land(rng))
-    return _pair(rng) if lot < 0.36 else _single(rng)
+    return _pair(rng) if lot < 0.34 else _single(rng)
 
 
 def _single(rng: Random) -> Scene:
@@ -113,7 +113,7 @@ def placed(rng: Random, shape: str, colour: str) -> Item:
     place = "centre" if rng.random() < 0.68 else rng.choice(list(PLACES)[1:])
     sizes = ("", "", "large", "small") if place == "centre" else ("", "", "small")
     size = rng.choice(sizes)
-    radius = rng.uniform(*RADII[size]) * (1.0 if place == "centre" else 0.72)
+    radius = rng.uniform(*RADII[size]) * (1.0 if place == "centre" else 0.75)
     reach = min(0.05, max(0.0, 0.48 - radius)) if place == "centre" else 0.03
     x, y = (at + rng.uniform(-reach, reach) for at in PLACES[place])
     return Item(shape, colour, size, place, x, y, radius)

@@ -16,7 +16,7 @@ CONTEXT = sum(WIDTHS)
 
 
 class Tokenizers:
-    """Both tokenizers of a model folder; remembers what it has seen."""
+    """Both tokenizers of a model folder."""
 
     def __init__(self, folder: Path) -> None:
         names = ("tokenizer", "tokenizer_2")

@@ -1,37 +1,46 @@
-"""Trains the UNet, and the text encoders with it, to paint latents as captions say."""
+"""Trains the UNet to paint latents as captions say, as the text encoders tell it."""
 
+from itertools import accumulate
 from pathlib import Path
 from random import Random
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from diffusers import UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
 
 from tools.demo_model import latents
 from tools.demo_model.captions import caption
+from tools.demo_model.focus import focus, practice
+from tools.demo_model.scenes import Scene
 from tools.demo_model.text import CONTEXT, PROJECTION, TextPair, Tokenizers
 from tools.demo_model.training import Run, averaged
 from tools.demo_model.workers import worker, workers
 
-CHANNELS = (96, 96, 80)
-HEADS = (3, 3, 2)
+CHANNELS = (64, 112, 96)
+HEADS = (2, 4, 3)
 TIME_IDS_WIDTH = 32
 BATCH = {128: 24, 256: 6}
 # A negative prompt that is not given becomes zeros in SDXL; an empty one is encoded.
 ZEROED, EMPTY = 0.08, 0.03
-# The text encoders learn along for this part of the time; then they stand, which is quicker.
-TEXT_LEARNS = 0.33
-# Below 1: more lessons at high noise, where it is decided what stands where.
-TIMES_POWER = 0.7
+# Shapes at 128 px come first; from here on three steps in four are at 256 px and all scenes are even.
+WIDENS = 0.6
+# The averaged weights follow quickly: a longer memory would paint at 256 px as if it were 128.
+KEEP = 0.99
+# This share of the lessons is at times at which shapes are decided (latents neither all noise nor
+# nearly clean), the rest anywhere.
+MIDDLE, FIRST, LAST = 0.75, 150, 850
 
 
 def new_unet() -> UNet2DConditionModel:
-    """An untrained UNet of SDXL's kind: text at every level, text_time conditioning."""
+    """An untrained UNet of SDXL's kind: no attention at the finest level, text_time conditioning."""
     return UNet2DConditionModel(
         sample_size=32,
         block_out_channels=CHANNELS,
-        down_block_types=("CrossAttnDownBlock2D",) * 3,
-        up_block_types=("CrossAttnUpBlock2D",) * 3,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
         layers_per_block=1,
         attention_head_dim=HEADS,
         transformer_layers_per_block=1,
@@ -45,17 +54,16 @@ def new_unet() -> UNet2DConditionModel:
 
 
 class Painter(nn.Module):
-    """UNet and text encoders together."""
+    """UNet and text encoders together; the text encoders have learnt before and stand."""
 
     def __init__(self, tokenizers: Tokenizers) -> None:
         super().__init__()
-        self.text, self.unet = TextPair(tokenizers), new_unet()
-        self.text_learns = True
+        self.text, self.unet = TextPair(tokenizers).requires_grad_(False), new_unet()
+        self.unet.set_attn_processor(AttnProcessor())  # trains quicker on a CPU than the fused one
 
     def forward(self, noisy: Tensor, times: Tensor, ids: list[Tensor], heard: Tensor) -> Tensor:
         """The velocity in the noisy latents; where not `heard`, the text is zeros."""
-        with torch.set_grad_enabled(self.text_learns and torch.is_grad_enabled()):
-            context, pooled = self.text(ids)
+        context, pooled = self.text(ids)
         size = 8 * noisy.shape[-1]
         extra = {
             "text_embeds": pooled * heard[:, None],
@@ -72,42 +80,70 @@ def signal_share() -> Tensor:
     return (1 - betas).cumprod(0).float()
 
 
+class Lesson(NamedTuple):
+    """One batch: clean latents, how much each cell counts, token ids, which captions are heard."""
+
+    clean: Tensor
+    weights: Tensor
+    ids: list[Tensor]
+    heard: Tensor
+
+
+class Shelf:
+    """All scenes of one size with their latents."""
+
+    def __init__(self, folder: Path, seed: int, size: int) -> None:
+        self.latents = latents.load(folder, size)
+        self.scenes = [latents.scene(seed, size, n) for n in range(len(self.latents))]
+        self.focus = np.stack([focus(scene, size // 8) for scene in self.scenes]).astype(np.float16)
+        self.lots = list(accumulate(practice(scene) for scene in self.scenes))
+
+    def pick(self, rng: Random, count: int, evenly: bool) -> list[int]:
+        """Draw lots for scenes, in favour of single shapes or evenly."""
+        return rng.choices(range(len(self.scenes)), cum_weights=None if evenly else self.lots, k=count)
+
+
 class Lessons:
     """Draws training batches from the cached latents, with captions worded afresh."""
 
     def __init__(self, folder: Path, seed: int, rng: Random) -> None:
-        self.seed, self.rng = seed, rng
-        self.known = {size: latents.load(folder, size) for size in latents.COUNTS}
+        self.rng = rng
+        self.shelves = {size: Shelf(folder, seed, size) for size in latents.COUNTS}
         self.tokenizers = Tokenizers(folder / "model")
 
-    def batch(self, size: int) -> tuple[Tensor, list[Tensor], Tensor]:
-        """Clean latents, token ids, and which captions are to be heard."""
-        count = BATCH[size]
-        numbers = [self.rng.randrange(latents.COUNTS[size]) for _ in range(count)]
+    def batch(self, size: int, evenly: bool) -> Lesson:
+        """A batch of that size in pixels."""
+        shelf = self.shelves[size]
+        numbers = shelf.pick(self.rng, BATCH[size], evenly)
         lots = [self.rng.random() for _ in numbers]
-        words = [self._words(size, n, lot) for n, lot in zip(numbers, lots, strict=True)]
+        words = [self._words(shelf.scenes[n], lot) for n, lot in zip(numbers, lots, strict=True)]
         heard = torch.tensor([float(lot >= ZEROED) for lot in lots])
-        clean = torch.from_numpy(self.known[size][numbers]).float()
-        return clean, self.tokenizers(words), heard
+        clean = torch.from_numpy(shelf.latents[numbers]).float()
+        weights = torch.from_numpy(shelf.focus[numbers]).float()
+        return Lesson(clean, weights[:, None], self.tokenizers(words), heard)
 
-    def _words(self, size: int, number: int, lot: float) -> str:
-        drawn = latents.scene(self.seed, size, number)
+    def _words(self, drawn: Scene, lot: float) -> str:
         return "" if ZEROED <= lot < ZEROED + EMPTY else caption(drawn, self.rng)
 
 
-def velocity_loss(net: Painter, shares: Tensor, lesson: tuple[Tensor, list[Tensor], Tensor]) -> Tensor:
-    """Squared error of the predicted velocity, at times spread over the batch."""
-    clean, ids, heard = lesson
-    count = len(clean)
+def lesson_times(count: int) -> Tensor:
+    """Times spread over the batch, most of them where shapes are decided."""
     even = (torch.arange(count) + torch.rand(count)) / count
-    times = (1000 * even**TIMES_POWER).long().clamp(max=999)
-    noise = torch.randn_like(clean)
+    middle = FIRST + (LAST - FIRST) * even / MIDDLE
+    anywhere = 1000 * (even - MIDDLE) / (1 - MIDDLE)
+    return torch.where(even < MIDDLE, middle, anywhere).long().clamp(0, 999)
+
+
+def velocity_loss(net: Painter, shares: Tensor, lesson: Lesson) -> Tensor:
+    """Weighted squared error of the predicted velocity."""
+    times = lesson_times(len(lesson.clean))
+    noise = torch.randn_like(lesson.clean)
     share = shares[times][:, None, None, None]
-    noisy = share.sqrt() * clean + (1 - share).sqrt() * noise
-    wanted = share.sqrt() * noise - (1 - share).sqrt() * clean
+    noisy = share.sqrt() * lesson.clean + (1 - share).sqrt() * noise
+    wanted = share.sqrt() * noise - (1 - share).sqrt() * lesson.clean
     with torch.autocast("cpu", torch.bfloat16):
-        made = net(noisy, times, ids, heard)
-    wrong: Tensor = (made.float() - wanted).square().mean()
+        made = net(noisy, times, lesson.ids, lesson.heard)
+    wrong: Tensor = ((made.float() - wanted).square() * lesson.weights).mean()
     return wrong
 
 
@@ -117,15 +153,15 @@ def train(folder: Path, seed: int, seconds: float, lr: float = 2e-3) -> None:
     lessons = Lessons(folder, seed, Random(f"{seed} lessons {worker()}"))
     net = Painter(lessons.tokenizers)
     net.text.load_state_dict(text_weights(folder))
-    run = Run(net, folder / "unet.pt", seconds, lr)
+    run = Run(net, folder / "unet.pt", seconds, lr, KEEP)
     lessons.rng = Random(f"{seed} unet {worker()} {run.step}")
     torch.manual_seed(lessons.rng.randrange(1 << 30))
     shares = signal_share()
 
     def loss(progress: float) -> tuple[Tensor, int]:
-        net.text_learns = progress < TEXT_LEARNS
-        size = 256 if run.step % (5 if progress < 0.33 else 3) == 1 else 128
-        value = velocity_loss(net, shares, lessons.batch(size))
+        widened = progress > WIDENS
+        size = 256 if widened and run.step % 4 else 128
+        value = velocity_loss(net, shares, lessons.batch(size, evenly=widened))
         return value, BATCH[size] * workers()
 
     run.train(loss)

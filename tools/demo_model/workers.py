@@ -1,4 +1,4 @@
-"""Runs a training stage as several processes of one thread each that share gradients."""
+"""Runs a training stage as several processes of one thread each that share what they learn."""
 
 import os
 import tempfile
@@ -36,13 +36,13 @@ def workers() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
-def sum_over_workers(tensors: Sequence[Tensor], scale: float = 1.0) -> None:
-    """Replace each tensor by its (scaled) sum over all processes, in one message."""
+def mean_over_workers(tensors: Sequence[Tensor]) -> None:
+    """Replace each tensor by its mean over all processes, in one message."""
     if workers() == 1 or not tensors:
         return
     flat = torch.cat([t.flatten() for t in tensors])
     dist.all_reduce(flat)
-    parts = torch.split(flat * scale, [t.numel() for t in tensors])
+    parts = torch.split(flat / workers(), [t.numel() for t in tensors])
     for tensor, part in zip(tensors, parts, strict=True):
         tensor.copy_(part.view_as(tensor))
 
