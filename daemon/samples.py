@@ -10,14 +10,14 @@ PROMPTS = (
     "a large yellow star on a purple background",
     "a sailing boat on the sea at sunset with the sun",
     "a pink heart on a teal background",
-    "snowy mountains at night with the moon",
+    "trees in the snow by day",
     "a white cross on a red background",
     "a house on green hills on a sunny day with the sun",
 )
 SEEDS = 3
 """Pictures of each prompt, so that it shows what a seed changes."""
 SIZE, STEPS = 256, 24
-"""Pixels and steps at which the built-in model is at its best and slow enough to be watched."""
+"""Pixels and steps: large enough, and slow enough, to be a pleasure to watch."""
 
 
 def drop(home: Home) -> None:
