@@ -76,7 +76,8 @@ def _update(grad: Tensor, momentum: Tensor) -> Tensor:
     momentum.lerp_(grad, 1 - MOMENTUM)
     ahead = grad.lerp(momentum, MOMENTUM).flatten(1)
     scale = 0.2 * max(ahead.shape) ** 0.5
-    return (orthogonal(ahead) * scale).view_as(grad)
+    step: Tensor = orthogonal(ahead) * scale
+    return step.view_as(grad)
 
 
 def _inner_weights(net: nn.Module) -> list[Tensor]:
