@@ -13,6 +13,10 @@ from daemon.gpu import denoise, sdxl, snapshots, wire
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
+Key = tuple[str, int]
+"""A frame of the state machine: its sampler and seed."""
+
+
 def ask(plain: wire.Begin, sampler: str, seed: int = 7) -> wire.Begin:
     """A request of five steps at 32 pixels."""
     changes = {"sampler": sampler, "scheduler": names.SAMPLERS[sampler].schedulers[0]}
@@ -55,13 +59,13 @@ class Frames(RuleBasedStateMachine):
 
     checkpoint: sdxl.Checkpoint
     plain: wire.Begin
-    expected: dict[wire.Begin, torch.Tensor]
+    expected: dict[Key, torch.Tensor]
 
     @initialize()
     def start(self) -> None:
         """Nothing is under way."""
-        self.running: dict[wire.Begin, denoise.Denoise] = {}
-        self.kept: dict[wire.Begin, bytes] = {}
+        self.running: dict[Key, denoise.Denoise] = {}
+        self.kept: dict[Key, bytes] = {}
 
     @rule(
         sampler=st.sampled_from(["euler", "euler_ancestral", "dpmpp_2m", "dpmpp_sde", "uni_pc"]),
@@ -69,43 +73,43 @@ class Frames(RuleBasedStateMachine):
     )
     def begin(self, sampler: str, seed: int) -> None:
         """From noise, or from what was stored of the same request."""
-        request = ask(self.plain, sampler, seed)
-        state = self.running[request] = denoise.begin(self.checkpoint, request)
-        if request in self.kept:
-            snapshots.restore(state, self.kept[request])
+        key = sampler, seed
+        state = self.running[key] = denoise.begin(self.checkpoint, ask(self.plain, *key))
+        if key in self.kept:
+            snapshots.restore(state, self.kept[key])
 
     @rule(which=st.integers(0, 9), steps=st.integers(1, 5))
     def step(self, which: int, steps: int) -> None:
         """Some steps of one frame; at its end it is what it would have been alone."""
-        for request in self.one(which):
-            state = self.running[request]
+        for key in self.one(which):
+            state = self.running[key]
             for _ in range(min(steps, state.steps - state.step)):
                 denoise.step(state)
             if state.step == state.steps:
-                assert torch.equal(state.latent, self.undisturbed(request))
+                assert torch.equal(state.latent, self.undisturbed(key))
 
     @rule(which=st.integers(0, 9))
     def store(self, which: int) -> None:
         """Keep a frame's state."""
-        for request in self.one(which):
-            self.kept[request] = snapshots.take(self.running[request])
+        for key in self.one(which):
+            self.kept[key] = snapshots.take(self.running[key])
 
     @rule(which=st.integers(0, 9))
     def die(self, which: int) -> None:
         """Lose a frame, or cancel it: what was stored stays."""
-        for request in self.one(which):
-            del self.running[request]
+        for key in self.one(which):
+            del self.running[key]
 
-    def one(self, which: int) -> list[wire.Begin]:
+    def one(self, which: int) -> list[Key]:
         """One of the running frames, or none."""
-        requests = list(self.running)
-        return [requests[which % len(requests)]] if requests else []
+        keys = list(self.running)
+        return [keys[which % len(keys)]] if keys else []
 
-    def undisturbed(self, request: wire.Begin) -> torch.Tensor:
+    def undisturbed(self, key: Key) -> torch.Tensor:
         """Made once for each request."""
-        if request not in self.expected:
-            self.expected[request] = undisturbed(self.checkpoint, request)
-        return self.expected[request]
+        if key not in self.expected:
+            self.expected[key] = undisturbed(self.checkpoint, ask(self.plain, *key))
+        return self.expected[key]
 
 
 def test_frames_in_any_order(checkpoint: sdxl.Checkpoint, plain: wire.Begin) -> None:
