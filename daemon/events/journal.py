@@ -60,14 +60,22 @@ class Journal:
             os.close(self._fd)
             self._fd = None
 
+    @property
+    def closed(self) -> bool:
+        """Nothing can be written any more."""
+        return self._fd is None
+
     def append(self, rows: Sequence[Row]) -> None:
-        """Make the rows durable, or raise OSError and have none of them in the file."""
+        """Make the rows durable, or raise OSError and have none of them in the file.
+
+        Where they cannot be taken out again, the journal is closed: nothing may follow them.
+        """
         content = b"".join(map(_record, rows))
         descriptor = self._descriptor()
         try:
-            written = os.write(descriptor, content)
-            if written < len(content):
-                os.write(descriptor, content[written:])
+            left = memoryview(content)
+            while left:
+                left = left[os.write(descriptor, left) :]
             os.fdatasync(descriptor)
         except OSError:
             self._cut()
@@ -81,8 +89,12 @@ class Journal:
 
     def _cut(self) -> None:
         descriptor = self._descriptor()
-        os.ftruncate(descriptor, self._size)
-        os.fsync(descriptor)
+        try:
+            os.ftruncate(descriptor, self._size)
+            os.fsync(descriptor)
+        except OSError:
+            self.close()
+            raise
 
     def _descriptor(self) -> int:
         if self._fd is None:

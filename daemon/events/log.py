@@ -122,7 +122,7 @@ class Log(Generic[S]):
         """
         try:
             while True:
-                with anyio.move_on_after(_RETRY if self._store.broken else None):
+                with anyio.move_on_after(_RETRY if self._store.broken or self._store.anew else None):
                     await self._wanted.wait()
                 self._wanted = anyio.Event()
                 round_, self._round = self._round, Round()
@@ -145,10 +145,10 @@ class Log(Generic[S]):
                 continue
             try:
                 await self._seal()
-            except (OSError, duckdb.Error) as error:
-                if isinstance(error, duckdb.FatalException):
-                    # Nothing can be read either until it is opened again, which is the writer's to do.
-                    self._store.broken = True
+            except (OSError, LogFailed, *database.UNREADABLE) as error:
+                # Nothing can be read either until it is opened again, which is the writer's to do.
+                self._store.broken |= isinstance(error, duckdb.FatalException)
+                if self._store.broken:
                     self._wanted.set()
                 logger.warning("history: sealing failed, it is tried again in %g s: %s", _RETRY, error)
                 await anyio.sleep(_RETRY)
@@ -171,9 +171,9 @@ class Log(Generic[S]):
 
     async def recall(self, keys: Sequence[Key]) -> None:
         """Have these rows of the tables in memory, if they exist, when this returns; not for long."""
-        lacking = self.state.lacks(keys)
-        if lacking and self._memory is not None:
-            recall = partial(self._memory.recall, self._store.connection, lacking)
+        if self._memory is not None and self.state.lacks(keys):
+            # All of them: while this waits for its turn, a flush may let go of one that is in memory now.
+            recall = partial(self._memory.recall, self._store.connection, keys)
             try:
                 self.state.remember(await self._in_thread(recall))
             except database.UNREADABLE as error:
@@ -253,9 +253,11 @@ class Log(Generic[S]):
             round_.answered.set()
 
     async def _commit(self, round_: "Round[S]") -> None:
-        """Raises `duckdb.Error` before anything is decided, anything else where the log must end."""
+        """Raises one of `UNREADABLE` before anything is decided, anything else where the log must end."""
         if self._store.broken and not await self._revived(round_):
             return
+        if self._store.anew:
+            await self._in_thread(self._restore_tables)
         await self.recall([key for pending in round_.pending for key in pending.needs])
         batch = Batch(self.state.fork(), self.position, self._head)
         for pending in round_.pending:
@@ -269,8 +271,6 @@ class Log(Generic[S]):
             failure = await self._in_thread(partial(_commit, self._store, batch.rows))
         except duckdb.Error as error:
             raise LogFailed(str(error)) from error
-        if self._store.anew:
-            await self._in_thread(self._restore_tables)
         if failure is None:
             self._publish(batch)
         else:
@@ -282,17 +282,22 @@ class Log(Generic[S]):
             await self._in_thread(self._store.reopen)
             if self._store.anew:
                 await self._in_thread(self._restore_tables)
-        except (OSError, duckdb.Error) as error:
+            await self._catch_up()
+        except (OSError, *database.UNREADABLE) as error:
+            self._store.broken = True  # also where it could be opened: the log is behind it
             round_.fail(LogFailed(f"the history cannot be opened: {error}"))
             return False
+        logger.warning("history: the database is open again, at event %d", self.position)
+        return True
+
+    async def _catch_up(self) -> None:
+        """Take in what the database has beyond the log."""
         while rows := await self._in_thread(partial(self._store.read, self.position, _PAGE)):
             await self.recall(_rows_needed(rows))
             recorded = [codec.open_row(row) for row in rows]
             for one in recorded:
                 self.state.apply(one)
             self._advance(rows[-1].seq, rows[-1].hash, recorded)
-        logger.warning("history: the database is open again, at event %d", self.position)
-        return True
 
     def _restore_tables(self) -> None:
         """After the database was made anew; what is in memory is as new as they are, or newer."""

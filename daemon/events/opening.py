@@ -110,7 +110,7 @@ def _connect_or_replace(
     try:
         if fault is None:
             connection = database.connect(path)
-            fault = None if kept is None else _disagreement(connection, kept)
+            fault = _shorter(connection, sealed) if kept is None else _disagreement(connection, kept)
     except database.UNREADABLE as error:
         if database.refused(error):
             if connection is not None:
@@ -126,6 +126,12 @@ def _connect_or_replace(
     connection, aside = _put_in_place(path, _made_anew(path, kept, sealed, findings))
     findings.append(f"the database cannot be used: {fault}; it is kept as {aside.name} and was made anew")
     return connection, True
+
+
+def _shorter(connection: duckdb.DuckDBPyConnection, sealed: Sequence[Segment]) -> str | None:
+    """Where the database lacks what was sealed, in words: all that can be told without a journal."""
+    newest, upto = database.last(connection)[0], segments.sealed_to(sealed)
+    return f"it ends at event {newest}, but events up to {upto} were sealed" if newest < upto else None
 
 
 def _disagreement(connection: duckdb.DuckDBPyConnection, kept: Read) -> str | None:

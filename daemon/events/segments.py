@@ -106,7 +106,9 @@ def sweep(folder: Path) -> None:
 
 def source(segments: Sequence[Segment]) -> str:
     """The segments as a table expression in SQL."""
-    return f"read_parquet([{', '.join(quoted(_escaped(segment.path)) for segment in segments)}])"
+    paths = ", ".join(quoted(_escaped(segment.path)) for segment in segments)
+    # A folder called `job=7` would become a column.
+    return f"read_parquet([{paths}], hive_partitioning = false)"
 
 
 def quoted(path: Path) -> str:

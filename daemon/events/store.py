@@ -70,11 +70,12 @@ class Store:
             if not self.broken:
                 self.seal(self.connection, self.last()[0])
                 self.checkpoint()
-        except (OSError, duckdb.Error) as error:
+        except (OSError, *database.UNREADABLE) as error:
             logger.warning("history: not sealed at the end: %s", error)
-        self._journal.close()
-        self._appender = None
-        self.connection.close()
+        finally:
+            self._journal.close()
+            self._appender = None
+            self.connection.close()
 
     def last(self) -> tuple[int, bytes]:
         """The newest row's seq and hash; 0 and `GENESIS` for an empty log."""
@@ -90,7 +91,11 @@ class Store:
         Raises OSError or `duckdb.Error` as the machine does. A store that is `broken` then has the rows in
         its journal: they are in the log once it can be opened again.
         """
-        self._journal.append(rows)
+        try:
+            self._journal.append(rows)
+        except OSError:
+            self.broken = self._journal.closed
+            raise
         try:
             # One statement, and so one transaction of its own: half the cost of an explicit one.
             self._appender.append_rows(database.values(row) for row in rows)
@@ -166,7 +171,8 @@ class Store:
     def checkpoint(self) -> None:
         """Have the database take its write-ahead log in, and start the journal after the last sealed row.
 
-        Raises OSError where the disk has too little room; nothing is changed then.
+        Raises OSError where the disk has too little room; nothing is changed then. Where the journal cannot
+        be begun anew the store is `broken`: the old one may have lost its name, and must not be written on.
         """
         free = shutil.disk_usage(self._path.parent).free
         if free < SPARE:
@@ -176,7 +182,11 @@ class Store:
         rows = self.read(max(0, sealed - 1), 1_000_000)
         head, rest = (rows[0], rows[1:]) if sealed else (None, rows)
         self._base = Base(self.epoch, sealed, head.hash if head else self._base.hash)
-        old, self._journal = self._journal, Journal(opening.journal_of(self._path), self._base, rest)
+        try:
+            old, self._journal = self._journal, Journal(opening.journal_of(self._path), self._base, rest)
+        except OSError:
+            self.broken = True
+            raise
         old.close()
 
     def reopen(self) -> None:

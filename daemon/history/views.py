@@ -91,7 +91,8 @@ def script(history: str, tables: Iterable[str], further: Mapping[str, str]) -> s
         segments=quoted(f"{place}/*-*.parquet"),
         tail=quoted(f"{place}/tail.parquet"),
         tables="".join(
-            f"CREATE OR REPLACE VIEW {table} AS FROM read_parquet({quoted(f'{place}/{table}.parquet')});\n"
+            f"CREATE OR REPLACE VIEW {table} AS FROM read_parquet({quoted(f'{place}/{table}.parquet')}, "
+            "hive_partitioning = false);\n"
             for table in tables
         )
         + "".join(f"CREATE OR REPLACE VIEW {name} AS {sql.strip()};\n" for name, sql in further.items()),
@@ -120,10 +121,11 @@ FROM named WHERE NOT EXISTS (
 -- What the tail holds is taken from the tail.
 CREATE OR REPLACE VIEW events AS
 SELECT seq, ts, type, version, job, frame, cause, data, hash
-FROM read_parquet({every}, filename = true)
+FROM read_parquet({every}, filename = true, hive_partitioning = false)
 WHERE filename LIKE '%/tail.parquet'
     OR (filename IN (SELECT file FROM _segments)
-        AND seq < (SELECT coalesce(min(seq), 9223372036854775807) FROM read_parquet({tail})));
+        AND seq < (SELECT coalesce(min(seq), 9223372036854775807)
+            FROM read_parquet({tail}, hive_partitioning = false)));
 
 {tables}
 {typed}"""

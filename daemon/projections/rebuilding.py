@@ -56,9 +56,10 @@ async def rebuild(log: Log[State]) -> Rebuilt:
     async with log.cursor() as cursor:
         upto = await to_thread.run_sync(_make_fresh, cursor)
     waiting = time.perf_counter()
-    await tables.flush(log)
-    position = log.state.position
-    counts = await log.transaction(partial(_swap, upto, position))
+    async with log.flushing:  # a flush between the two would be undone
+        await tables.flush_held(log)
+        position = log.state.position
+        counts = await log.transaction(partial(_swap, upto, position))
     ended = time.perf_counter()
     return Rebuilt(position, ended - began, ended - waiting, counts)
 
@@ -131,10 +132,11 @@ def _build(connection: duckdb.DuckDBPyConnection, kind: str, events: str) -> Non
 
 
 def _swap(upto: int, position: int, connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
-    """Do what changed after `upto` over, and let the fresh tables be the live ones."""
-    touched = f"SELECT DISTINCT job FROM events WHERE seq > {upto} AND job IS NOT NULL"
+    """Do what changed after `upto` over, and let the fresh tables be the live ones, as of `position`."""
+    events = f"(FROM events WHERE seq <= {position})"
+    touched = f"SELECT DISTINCT job FROM {events} WHERE seq > {upto} AND job IS NOT NULL"
     connection.execute(
-        "CREATE OR REPLACE TEMP VIEW scope AS SELECT * FROM events "
+        f"CREATE OR REPLACE TEMP VIEW scope AS SELECT * FROM {events} "
         f"WHERE job IN ({touched}) OR (seq > {upto} AND job IS NULL)"
     )
     for table, projection in TABLES.items():

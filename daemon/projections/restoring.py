@@ -1,6 +1,7 @@
 """Memory from the tables: what is open at a start, and single rows when a decision needs them."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -8,11 +9,12 @@ from typing import Any
 import duckdb
 import msgspec
 
+from daemon.events.codec import EPOCH
 from daemon.projections import rebuilding, rows
-from daemon.projections.frames import ENDED
+from daemon.projections.frames import BEING_MADE, ENDED
 from daemon.projections.state import KEPT, Key, State
 from daemon.projections.tables import TABLES, VERSION, VIEWS
-from daemon.projections.throughput import Kind, Pace
+from daemon.projections.throughput import Clock, Kind, Pace
 from daemon.prompts import Prompt
 
 
@@ -35,6 +37,8 @@ def restore(connection: duckdb.DuckDBPyConnection, state: State) -> None:
         }
     )
     state.reasons.update(_reasons(connection, list(state.open)))
+    being_made = [number for number in state.open if state.frames[number].status in BEING_MADE]
+    state.clocks.update(_clocks(connection, being_made, state.position))
     state.prompts.update(_prompts(connection, list(state.jobs)))
     state.paces.update(_paces(connection))
     state.paused_by = paused_by(connection, state.position)
@@ -100,6 +104,40 @@ class _Accepted(msgspec.Struct):
     """What `_prompts` reads of a JobAccepted."""
 
     prompt: Prompt
+
+
+def _clocks(
+    connection: duckdb.DuckDBPyConnection, numbers: list[int], position: int
+) -> list[tuple[int, Clock]]:
+    """The clocks of frames that were being made: their ends may be in the log and not in the tables yet."""
+    if not numbers:
+        return []
+    found = connection.execute(
+        """
+        WITH since AS (FROM events WHERE seq <= $position AND frame IN (SELECT unnest($numbers))),
+            begun AS (SELECT frame, max(seq) AS seq FROM since
+                WHERE type IN ('FrameCreated', 'FrameResumed') GROUP BY frame),
+            shown AS (SELECT frame, since.seq, epoch_us(ts) AS us, (data->>'step')::BIGINT AS step
+                FROM since JOIN begun USING (frame) WHERE type = 'PreviewWritten' AND since.seq > begun.seq)
+        SELECT begun.frame, epoch_us(any_value(start.ts)), arg_min(us, shown.seq), arg_min(step, shown.seq),
+            arg_max(us, shown.seq), arg_max(step, shown.seq)
+        FROM begun JOIN since AS start ON start.seq = begun.seq LEFT JOIN shown ON shown.frame = begun.frame
+        GROUP BY begun.frame
+        """,
+        {"numbers": numbers, "position": position},
+    ).fetchall()
+    return [
+        (frame, Clock(_moment(begun), _seen(first, early), _seen(last, late)))
+        for frame, begun, first, early, last, late in found
+    ]
+
+
+def _moment(us: int) -> datetime:
+    return EPOCH + timedelta(microseconds=us)
+
+
+def _seen(us: int | None, step: int) -> tuple[datetime, int] | None:
+    return None if us is None else (_moment(us), step)
 
 
 def paused_by(connection: duckdb.DuckDBPyConnection, position: int) -> str | None:

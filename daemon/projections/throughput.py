@@ -105,7 +105,7 @@ def timing(clock: Clock, frame: Frame, ts: datetime) -> Timing:
     steps = us = 0
     if clock.first is not None and clock.last is not None:
         steps = clock.last[1] - clock.first[1]
-        us = (clock.last[0] - clock.first[0]) // _MICROSECOND
+        us = _microseconds(clock.first[0], clock.last[0])
     stopped = frame.status == "cancelled" and steps > 0
     return Timing(
         frame=frame.id,
@@ -117,11 +117,16 @@ def timing(clock: Clock, frame: Frame, ts: datetime) -> Timing:
         outcome=frame.status,
         steps=frame.steps,
         step=frame.step,
-        picture_us=(ts - clock.begun) // _MICROSECOND,
+        picture_us=_microseconds(clock.begun, ts),
         timed_steps=steps,
         timed_us=us,
         saved_us=(frame.steps - frame.step) * us // steps if stopped else 0,
     )
+
+
+def _microseconds(begin: datetime, end: datetime) -> int:
+    """Between the two; none where the machine's clock was set back."""
+    return max(0, (end - begin) // _MICROSECOND)
 
 
 VIEW = """
@@ -151,11 +156,11 @@ WITH begun AS (
     WHERE type = 'PreviewWritten' AND scope.seq > begun.seq GROUP BY scope.frame
 ), timed AS (
     SELECT span.frame, (late.data->>'step')::BIGINT - (early.data->>'step')::BIGINT AS steps,
-        epoch_us(late.ts) - epoch_us(early.ts) AS us
+        greatest(0, epoch_us(late.ts) - epoch_us(early.ts)) AS us
     FROM span JOIN scope AS early ON early.seq = span.first JOIN scope AS late ON late.seq = span.last
 )
 SELECT frames.id AS frame, frames.job_id AS job, model, width, height, sampler, status AS outcome,
-    frames.steps, frames.step, epoch_us(ended.ts) - epoch_us(start.ts) AS picture_us,
+    frames.steps, frames.step, greatest(0, epoch_us(ended.ts) - epoch_us(start.ts)) AS picture_us,
     coalesce(timed.steps, 0) AS timed_steps, coalesce(timed.us, 0) AS timed_us,
     CASE WHEN status = 'cancelled' AND timed.steps > 0
         THEN (frames.steps - frames.step) * timed.us // timed.steps ELSE 0 END AS saved_us

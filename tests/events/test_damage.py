@@ -221,7 +221,7 @@ def test_what_a_crash_left_half_written_is_swept_away(history: tuple[Path, list[
     assert not left.exists()
 
 
-@pytest.mark.parametrize("home", ["home", "home [1]", "*all* of it's {here}"])
+@pytest.mark.parametrize("home", ["home", "home [1]", "*all* of it's {here}", "job=7"])
 def test_small_segments_become_one(tmp_path: Path, home: str) -> None:
     """A year of quiet days is not ten thousand files, and nothing is lost in the merge; wherever it lies."""
     path = tmp_path / home / "history.duckdb"
@@ -274,3 +274,44 @@ def test_a_closed_history_has_everything_sealed(tmp_path: Path) -> None:
     assert kept is not None
     assert (kept.base.seq, kept.rows) == (20, [])
     assert segments.sealed_to(segments.found(opening.segments_of(path))) == 20
+
+
+def test_an_older_database_without_a_journal_is_made_anew_from_the_segments(tmp_path: Path) -> None:
+    """A backup of the one file that people see is no reason to give numbers out twice."""
+    path = tmp_path / "history.duckdb"
+    every = rows(20)
+    store = Store(path)
+    batch(store, every[:5])
+    store.close()
+    older = path.read_bytes()
+    store = Store(path)
+    batch(store, every[5:])
+    store.close()
+    path.write_bytes(older)
+    opening.journal_of(path).unlink()
+    check(path, every)
+
+
+def test_a_journal_that_is_not_begun_anew_is_not_written_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its folder could not be synced when the new one stood there already: the old one has lost its name."""
+    path = tmp_path / "history.duckdb"
+    every = rows(20)
+    store = Store(path)
+    batch(store, every[:10])
+    store.seal(store.connection, 10)
+    with monkeypatch.context() as patch:
+        patch.setattr("daemon.files.sync_folder", _refuse)
+        with pytest.raises(OSError, match="fsync"):
+            store.checkpoint()
+    assert store.broken
+    store.reopen()
+    batch(store, every[10:])
+    kill(store, path)
+    wal(path).unlink(missing_ok=True)
+    check(path, every)
+
+
+def _refuse(folder: Path) -> None:
+    raise OSError(5, "fsync")

@@ -133,7 +133,7 @@ def outside(home: Home, query: str, cwd: str = "/") -> str:
     return subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True).stdout.strip()
 
 
-@pytest.mark.parametrize("name", ["home", 'it\'s [a] *odd* home "yes" – ü', "100% {home}"])
+@pytest.mark.parametrize("name", ["home", 'it\'s [a] *odd* home "yes" – ü', "100% {home}", "job=7"])
 @pytest.mark.parametrize("seals", [0, 2])
 def test_anyones_own_duckdb_sees_the_same_rows(tmp_path: Path, name: str, seals: int) -> None:
     """Through `views.sql`, from any folder, whatever the home is called and however young it is."""

@@ -1,5 +1,6 @@
 """The derived tables: the fold's own rows, however they came to be, and a daemon that starts from them."""
 
+import shutil
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,8 +18,9 @@ from msgspec.structs import replace
 
 from daemon.events import codec, database
 from daemon.events.log import Log, opened
+from daemon.events.rounds import LogFailed
 from daemon.events.types import Event, Recorded
-from daemon.projections import rebuilding, restoring, rows, tables
+from daemon.projections import decisions, rebuilding, restoring, rows, tables
 from daemon.projections.laws import Refused
 from daemon.projections.state import KEPT, State
 from daemon.projections.tables import TABLES
@@ -30,9 +32,12 @@ from tests.stories import (
     cancelled,
     created,
     deleted,
+    failed,
     finished,
     interrupted,
     previewed,
+    prompt,
+    source,
 )
 
 pytestmark = pytest.mark.anyio
@@ -260,3 +265,97 @@ async def test_a_flush_that_is_cancelled_loses_no_row(tmp_path: Path) -> None:
                 release.set()
         await tables.flush(log)
         assert await rebuilding.compare(log) == []
+
+
+async def test_a_claim_is_settled_once_even_while_the_tables_are_being_written(tmp_path: Path) -> None:
+    """A flush lets go of the claim between the question whether it is in memory and the answer."""
+    async with opened(tmp_path / "history.duckdb", State(), restoring) as log:
+        for number in range(1, 11):
+            drop = source(f"c{number}")
+            decide = partial(decisions.accept, prompts=[prompt()], source=drop, drawn_seeds=[1])
+            needs = decisions.claim_keys(drop.claim, 1)
+            await log.decide(decide, needs=needs)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(tables.flush, log)
+                await anyio.lowlevel.checkpoint()  # the flush is in the log's thread now
+                (again,) = await log.decide(decide, needs=needs)
+            assert type(again.event).__name__ == "JobDuplicate"
+
+
+async def test_a_rebuild_stands_for_the_event_that_it_names(tmp_path: Path) -> None:
+    """One that is committed while the swap waits for its turn is folded once, by a start after a kill too."""
+    path, copy = tmp_path / "history.duckdb", tmp_path / "copy" / "history.duckdb"
+    async with opened(path, State(), restoring) as log:
+        await log.decide(lambda _: [accepted(1, 1, (7, 8)), created()])
+        take_turn = log.transaction
+
+        async def one_more_first(work: Any) -> Any:
+            if getattr(work, "func", None) is rebuilding._swap:
+                await log.append(failed())
+            return await take_turn(work)
+
+        log.transaction = one_more_first  # type: ignore[method-assign]  # the moment of the race
+        await rebuilding.rebuild(log)
+        await take_turn(lambda _: shutil.copytree(tmp_path, copy.parent))
+    async with opened(copy, State(), restoring) as log:
+        assert log.state.jobs[1].failed == 1
+        assert await rebuilding.compare(log) == []
+
+
+async def test_tables_that_cannot_be_made_anew_are_tried_again(tmp_path: Path) -> None:
+    """What was committed meanwhile is told and counted, and the log goes on."""
+
+    class Unlucky:
+        """Tables that cannot be made twice in a row."""
+
+        recall = staticmethod(restoring.recall)
+        left = 0
+
+        def restore(self, connection: duckdb.DuckDBPyConnection, state: State) -> None:
+            if self.left:
+                self.left -= 1
+                raise duckdb.IOException("no room")
+            restoring.restore(connection, state)
+
+    memory = Unlucky()
+    async with opened(tmp_path / "history.duckdb", State(), memory) as log:
+        await log.append(accepted())
+        commit = log._store.commit
+
+        def commit_and_be_made_anew(rows: Any) -> None:
+            commit(rows)
+            log._store.anew, memory.left = True, 1
+
+        log._store.commit = commit_and_be_made_anew  # type: ignore[method-assign]  # as after a fatal error
+        told = await log.append(created())
+        assert log.position == told.seq == 2
+        log._store.commit = commit  # type: ignore[method-assign]
+        with pytest.raises(LogFailed, match="could not be read"):
+            await log.append(previewed(1))
+        assert (await log.append(previewed(1))).seq == 3
+
+
+async def test_a_clock_that_is_set_back_times_nothing(tmp_path: Path) -> None:
+    """Neither a fold nor SQL makes a negative time of it, and they agree."""
+    history: list[Event] = [
+        accepted(),
+        created(),
+        previewed(1),
+        previewed(3),
+        cancel_requested(),
+        cancelled(),
+    ]
+    state = State()
+    connection = duckdb.connect()
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute(database.SCHEMA)
+    previous = codec.GENESIS
+    for seq, event in enumerate(history, start=1):
+        ts = NOON - timedelta(microseconds=seq * 7_000_001)
+        row = codec.seal(event, seq=seq, ts=ts, cause=None, previous=previous)
+        connection.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", database.values(row))
+        state.apply(codec.open_row(row))
+        previous = row.hash
+    rebuilding.make(connection)
+    assert contents(connection)["timings"] == list(state.timings.values())
+    assert state.timings[1].picture_us == state.timings[1].timed_us == state.timings[1].saved_us == 0
