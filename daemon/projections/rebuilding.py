@@ -133,11 +133,14 @@ def _build(connection: duckdb.DuckDBPyConnection, kind: str, events: str) -> Non
 
 def _swap(upto: int, position: int, connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
     """Do what changed after `upto` over, and let the fresh tables be the live ones, as of `position`."""
-    events = f"(FROM events WHERE seq <= {position})"
-    touched = f"SELECT DISTINCT job FROM {events} WHERE seq > {upto} AND job IS NOT NULL"
+    late = f"seq > {upto} AND seq <= {position}"
+    found = connection.execute(f"SELECT DISTINCT job FROM events WHERE {late} AND job IS NOT NULL").fetchall()
+    touched = [job for (job,) in found] or [0]
+    # The least of them lets DuckDB skip what is older, while the writer waits.
     connection.execute(
-        f"CREATE OR REPLACE TEMP VIEW scope AS SELECT * FROM {events} "
-        f"WHERE job IN ({touched}) OR (seq > {upto} AND job IS NULL)"
+        f"CREATE OR REPLACE TEMP VIEW scope AS SELECT * FROM events WHERE seq <= {position} "
+        f"AND job >= {min(touched)} AND job IN ({', '.join(map(str, touched))}) "
+        f"UNION ALL SELECT * FROM events WHERE {late} AND job IS NULL"
     )
     for table, projection in TABLES.items():
         connection.execute(f"INSERT OR REPLACE INTO fresh_{table} {projection.sql}")

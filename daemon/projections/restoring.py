@@ -1,7 +1,7 @@
 """Memory from the tables: what is open at a start, and single rows when a decision needs them."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -9,7 +9,6 @@ from typing import Any
 import duckdb
 import msgspec
 
-from daemon.events.codec import EPOCH
 from daemon.projections import rebuilding, rows
 from daemon.projections.frames import BEING_MADE, ENDED
 from daemon.projections.state import KEPT, Key, State
@@ -27,12 +26,10 @@ def restore(connection: duckdb.DuckDBPyConnection, state: State) -> None:
     state.position = rebuilding.position(connection)
     if not state.position:
         return
-    ended = ", ".join(f"'{status}'" for status in sorted(ENDED))
-    newest = f"SELECT id FROM frames WHERE status IN ({ended}) ORDER BY id DESC LIMIT {KEPT}"
-    still_open = f"status NOT IN ({ended}) OR preview IS NOT NULL"
+    numbers = _wanted_frames(connection)
     state.remember(
         {
-            "frames": _found(connection, "frames", f"WHERE {still_open} OR id IN ({newest}) ORDER BY id"),
+            "frames": _found(connection, "frames", f"WHERE id IN ({numbers}) ORDER BY id"),
             "jobs": _found(connection, "jobs", "WHERE finished_at IS NULL"),
         }
     )
@@ -46,6 +43,21 @@ def restore(connection: duckdb.DuckDBPyConnection, state: State) -> None:
         "SELECT (SELECT max(id) FROM jobs), (SELECT max(id) FROM frames)"
     ).fetchall()
     state.next_job, state.next_frame = (job or 0) + 1, (frame or 0) + 1
+
+
+def _wanted_frames(connection: duckdb.DuckDBPyConnection) -> str:
+    """What is open, and the newest that ended: their numbers, for SQL.
+
+    Looked for in few columns first: a long table is not read through for all of its.
+    """
+    ended = ", ".join(f"'{status}'" for status in sorted(ENDED))
+    found = connection.execute(
+        f"""
+        (SELECT id FROM frames WHERE status NOT IN ({ended}) OR preview IS NOT NULL)
+        UNION (SELECT id FROM frames WHERE status IN ({ended}) ORDER BY id DESC LIMIT {KEPT})
+        """
+    ).fetchall()
+    return ", ".join(str(number) for (number,) in found) or "NULL"
 
 
 def recall(connection: duckdb.DuckDBPyConnection, keys: Sequence[Key]) -> Mapping[str, Sequence[Any]]:
@@ -73,6 +85,8 @@ def _found(
 
 def _reasons(connection: duckdb.DuckDBPyConnection, numbers: list[int]) -> list[tuple[int, int]]:
     """The event that each of these frames' next one answers (see `State.reasons`)."""
+    if not numbers:
+        return []
     return connection.execute(
         """
         WITH wanted AS (SELECT id, job_id FROM frames WHERE id IN (SELECT unnest($numbers))),
@@ -90,6 +104,8 @@ def _reasons(connection: duckdb.DuckDBPyConnection, numbers: list[int]) -> list[
 
 def _prompts(connection: duckdb.DuckDBPyConnection, jobs: list[int]) -> list[tuple[int, Prompt]]:
     """What these jobs ask for."""
+    if not jobs:
+        return []
     found = connection.execute(
         """
         SELECT job, data FROM events
@@ -127,17 +143,13 @@ def _clocks(
         {"numbers": numbers, "position": position},
     ).fetchall()
     return [
-        (frame, Clock(_moment(begun), _seen(first, early), _seen(last, late)))
+        (frame, Clock(rows.time(begun), _seen(first, early), _seen(last, late)))
         for frame, begun, first, early, last, late in found
     ]
 
 
-def _moment(us: int) -> datetime:
-    return EPOCH + timedelta(microseconds=us)
-
-
 def _seen(us: int | None, step: int) -> tuple[datetime, int] | None:
-    return None if us is None else (_moment(us), step)
+    return None if us is None else (rows.time(us), step)
 
 
 def paused_by(connection: duckdb.DuckDBPyConnection, position: int) -> str | None:

@@ -5,6 +5,7 @@ The first field is the key. `int | None` is a BIGINT like `int`; literals are te
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any, TypeVar, get_args
 
 import msgspec
@@ -45,13 +46,18 @@ def values(row: msgspec.Struct) -> tuple[Any, ...]:
 
 def read(struct: type[Row], found: Sequence[Any]) -> Row:
     """The struct that a `selected` row stands for."""
-    fields = msgspec.structs.fields(struct)
-    return struct(**{field.name: _value(field, one) for field, one in zip(fields, found, strict=True)})
+    values = list(found)
+    for place in _times(struct):
+        if values[place] is not None:
+            values[place] = time(values[place])
+    return struct(**dict(zip(struct.__struct_fields__, values, strict=True)))
 
 
-def _value(field: FieldInfo, found: Any) -> Any:
-    timed = found is not None and _sql_type(field.type) == "TIMESTAMPTZ"
-    return time(found) if timed else found
+@cache
+def _times(struct: type[msgspec.Struct]) -> list[int]:
+    """The places of its times."""
+    fields = enumerate(msgspec.structs.fields(struct))
+    return [place for place, field in fields if _sql_type(field.type) == "TIMESTAMPTZ"]
 
 
 def time(microseconds: int) -> datetime:
