@@ -23,18 +23,30 @@ DESK = (1440, 900)
 PHONE = (390, 844)
 FINISHED = [
     {"prompt": "a red circle on a blue background", "seed": 7},
-    {"prompt": "a yellow star on a purple background", "seed": 21},
-    {"prompt": "a boat on the sea under a red sun", "seed": 3, "count": 2},
-    {"prompt": "a green triangle on a white background", "seed": 12},
-    {"prompt": "two suns over a green sea", "seed": 31, "count": 3, "project": "seas"},
-    {"prompt": "a white circle on a black background", "seed": 40, "count": 4},
-    {"prompt": "an orange square on a green background", "seed": 50, "count": 4},
-    {"prompt": "a red star over a blue sea", "seed": 60, "count": 5, "project": "seas"},
+    {"prompt": "a large yellow star on a purple background", "seed": 21},
+    {"prompt": "a sailing boat on the sea at sunset with the sun", "seed": 20, "count": 2, "project": "seas"},
+    {"prompt": "a pink heart on a teal background", "seed": 30},
+    {"prompt": "trees in the snow by day", "seed": 40, "count": 3, "project": "land"},
+    {"prompt": "an orange diamond on a black background", "seed": 50, "count": 3},
+    {"prompt": "a white cross on a red background", "seed": 60, "count": 3},
+    {
+        "prompt": "a house on green hills on a sunny day with the sun",
+        "seed": 70,
+        "count": 3,
+        "project": "land",
+    },
+    {"prompt": "a cactus in the desert at sunset with the sun", "seed": 80, "count": 2, "project": "land"},
+    {"prompt": "two trees on green hills at sunset with the sun", "seed": 90, "count": 2, "project": "land"},
 ]
 DEVELOPING = [
-    {"prompt": "a red circle on a blue background", "seed": 8, "steps": 400},
-    {"prompt": "a white star on a red background", "seed": 5, "count": 2, "steps": 60},
-    {"prompt": "a blue square on a yellow background", "seed": 4},
+    {
+        "prompt": "a sailing boat on the sea at sunset with the sun",
+        "seed": 22,
+        "steps": 400,
+        "project": "seas",
+    },
+    {"prompt": "a large yellow star on a purple background", "seed": 5, "count": 2, "steps": 60},
+    {"prompt": "a pink heart on a teal background", "seed": 4},
 ]
 PATIENCE = 180_000
 """Milliseconds."""
@@ -113,8 +125,15 @@ def go_back(page: Page) -> None:
 
 def whole(page: Page, pictures: str) -> None:
     """Wait until those in sight have come."""
+    expect(page.locator(pictures).first).to_be_attached()
     page.wait_for_function(
-        "(all) => [...document.querySelectorAll(all)].every((one) => one.complete || one.loading === 'lazy')",
+        """(all) => {
+            const inSight = [...document.querySelectorAll(all)].filter((one) => {
+                const { top, bottom } = one.getBoundingClientRect();
+                return bottom > 0 && top < innerHeight;
+            });
+            return inSight.every((one) => one.complete && one.naturalWidth > 0);
+        }""",
         arg=pictures,
         timeout=PATIENCE,
     )
