@@ -82,11 +82,6 @@ class Journal:
             raise
         self._size += len(content)
 
-    def take_back(self, rows: Sequence[Row]) -> None:
-        """Remove the last rows, which the database did not take."""
-        self._size -= sum(len(_record(row)) for row in rows)
-        self._cut()
-
     def _cut(self) -> None:
         descriptor = self._descriptor()
         try:

@@ -2,9 +2,9 @@
 
 Everything that changes the world's record goes through `decide`: a pure function looks at the state that
 the log has led to and answers the events that follow from it. The writer takes what queued while the
-last commit ran, runs each decision against the state with all before it, commits the lot in one
-transaction, and only then are callers answered and followers woken. So a decision never sees stale
-state, nobody hears of an event that is not durable, and a burst costs one fsync.
+last commit ran, runs each decision against the state with all before it, commits the lot with one
+fsync, and only then are callers answered and followers woken. So a decision never sees stale state, and
+nobody hears of an event that is not durable. The database takes the rows in a moment later, in groups.
 
 Readers see `state`, which holds committed events only.
 """
@@ -31,8 +31,11 @@ RING = 4096
 """Recent events kept encoded in memory, for followers that are at most a little behind."""
 _PAGE = 10_000
 
+_TOGETHER = 0.02
+"""Seconds for which committed rows gather before the database takes them in: a transfer of one row costs the
+processor what a hundred cost, and readers wait for none of it."""
 _RETRY = 10.0
-"""Seconds between tries to seal."""
+"""Seconds between tries to seal, or to write to a database that would not."""
 
 logger = logging.getLogger(__name__)
 
@@ -59,9 +62,12 @@ class Log(Generic[S]):
         self.ring: deque[Told] = deque(maxlen=RING)
         self._store = store
         self._thread = CapacityLimiter(1)
+        """The database's."""
+        self._journalling = CapacityLimiter(1)
         self._round: Round[S] = Round()
         self._wanted = anyio.Event()
         self._bell = anyio.Event()
+        self._due = anyio.Event()
         self._closed: LogFailed | None = None
         self.flushing = anyio.Lock()
         """Held while the tables are brought up to the state: one flush must not settle another's rows."""
@@ -133,6 +139,31 @@ class Log(Generic[S]):
             self._round.fail(self._closed)
             self._round.answered.set()
 
+    async def transfer(self) -> None:
+        """Have the database take in what was committed, in groups, until cancelled.
+
+        What fails here (a full disk, say) costs nothing: the rows are in the journal, and it is tried again.
+        """
+        reached = self.position
+        while True:
+            await self.changed(reached)
+            await anyio.sleep(_TOGETHER)
+            position = self.position
+            try:
+                due = await self._in_thread(self._transfer)
+            except (OSError, *database.UNREADABLE) as error:
+                logger.warning("history: the database is behind, it is tried again: %s", error)
+                self._wanted.set()  # the writer opens it again, if that is what it wants
+                await anyio.sleep(_RETRY)
+                continue
+            reached = position
+            if due:
+                self._due.set()
+
+    def _transfer(self) -> bool:
+        self._store.transfer()
+        return self._store.due()
+
     async def keep_house(self) -> None:
         """Seal and checkpoint whenever that is due, until cancelled. Appends go on meanwhile.
 
@@ -140,9 +171,8 @@ class Log(Generic[S]):
         tried again.
         """
         while True:
-            await self.changed(self.position)
-            if not await self._in_thread(self._store.due):
-                continue
+            await self._due.wait()
+            self._due = anyio.Event()
             try:
                 await self._seal()
             except (OSError, LogFailed, *database.UNREADABLE) as error:
@@ -238,7 +268,11 @@ class Log(Generic[S]):
             await self._round.answered.wait()
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
-        return await to_thread.run_sync(call, limiter=self._thread)
+        """In the database's thread."""
+        result = await to_thread.run_sync(call, limiter=self._thread)
+        if self._store.anew:
+            self._wanted.set()  # it had to be made anew, and the writer restores its tables
+        return result
 
     async def _serve(self, round_: "Round[S]") -> None:
         """Commit what a round's callers decided, and answer every one of them, whatever happens."""
@@ -258,6 +292,8 @@ class Log(Generic[S]):
             return
         if self._store.anew:
             await self._in_thread(self._restore_tables)
+        if self._store.behind and not await self._transferred(round_):
+            return
         await self.recall([key for pending in round_.pending for key in pending.needs])
         batch = Batch(self.state.fork(), self.position, self._head)
         for pending in round_.pending:
@@ -267,14 +303,24 @@ class Log(Generic[S]):
                 raise
             except Exception as error:  # noqa: BLE001  # it is the caller's, who gets it raised
                 pending.outcome = error
+        if batch.rows:
+            commit = partial(self._store.commit, batch.rows)
+            try:
+                await to_thread.run_sync(commit, limiter=self._journalling)
+            except OSError as error:
+                round_.fail(LogFailed(f"the history could not be written: {error}"))
+            else:
+                self._publish(batch)
+
+    async def _transferred(self, round_: "Round[S]") -> bool:
+        """Whether a database that would not write does now; until then nothing more is taken, and callers
+        are told."""
         try:
-            failure = await self._in_thread(partial(_commit, self._store, batch.rows))
-        except duckdb.Error as error:
-            raise LogFailed(str(error)) from error
-        if failure is None:
-            self._publish(batch)
-        else:
-            round_.fail(failure)
+            await self._in_thread(self._store.transfer)
+        except (OSError, *database.UNREADABLE) as error:
+            round_.fail(LogFailed(f"the history could not be written: {error}"))
+            return False
+        return True
 
     async def _revived(self, round_: "Round[S]") -> bool:
         """Open a database again that failed, and take in what was in doubt; tells callers if it cannot."""
@@ -315,8 +361,6 @@ class Log(Generic[S]):
                 self.state.apply(codec.open_row(row))
 
     def _publish(self, batch: "Batch[S]") -> None:
-        if not batch.rows:
-            return
         self.state.adopt(batch.draft)
         self._advance(batch.position, batch.head, batch.recorded)
 
@@ -331,19 +375,6 @@ def _rows_needed(rows: Sequence[codec.Row]) -> list[Key]:
     """The rows of the tables that these events are about."""
     frames: list[Key] = [("frames", row.frame) for row in rows if row.frame is not None]
     return [*frames, *(("jobs", row.job) for row in rows if row.job is not None)]
-
-
-def _commit(store: Store, rows: list[codec.Row]) -> LogFailed | None:
-    """Commit, and on an error find out what it came to: a commit can be durable and still raise."""
-    if not rows:
-        return None
-    try:
-        store.commit(rows)
-    except (duckdb.Error, OSError) as error:
-        if store.ends_with(rows):
-            return None
-        return LogFailed(f"the history could not be written: {error}")
-    return None
 
 
 def _begun(store: Store, state: S, memory: Memory[S] | None) -> Log[S]:
@@ -371,6 +402,7 @@ async def opened(path: Path, state: S, memory: Memory[S] | None = None) -> Async
             log = await to_thread.run_sync(_begun, store, state, memory)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(log.run)
+                tasks.start_soon(log.transfer)
                 tasks.start_soon(log.keep_house)
                 yield log
                 await log.settled()

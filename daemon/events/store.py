@@ -1,15 +1,18 @@
-"""The log's rows on disk: database, journal and segments. All synchronous, all from one thread at a time.
+"""The log's rows on disk: database, journal and segments. All synchronous.
 
-A row is written to the journal and fsynced, then committed to the database through its Appender. Sealing
-copies rows to a segment; only then may the database checkpoint and the journal start anew. So every
-acknowledged row stands in two places at any moment, and `opening` can mend whichever is damaged.
+A row is written to the journal and fsynced: that is the commit. `transfer` then takes it into the database
+through its Appender, with all that came meanwhile; whoever reads through a connection finds it there. Sealing
+copies rows to a segment; only then may the database checkpoint and the journal start anew. So but for the
+moment before its transfer a row stands in two places, and `opening` can mend whichever is damaged.
 
-Nothing here retries blindly: a commit can be durable and still raise. `commit` asks the database what
-became of the rows, and reopens one that has failed for good.
+`commit` has a thread of its own; everything else is for one thread at a time, the database's. Nothing here
+retries blindly: a transfer can be durable and still raise, so the database is asked what became of the rows,
+and one that has failed for good is opened again.
 """
 
 import logging
 import shutil
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -45,6 +48,11 @@ class Store:
         """The database failed and could not be opened again: nothing can be done but `reopen`."""
         self._fault: str | None = None
         """Why the database is not to be believed, once that is known."""
+        self._turn = threading.Lock()
+        """Held by whoever writes to the journal, or puts another in its place."""
+        self._ahead: list[Row] = []
+        """The rows that are in the journal and not yet in the database."""
+        self._behind = False
         self._open()
         segments.sweep(opening.segments_of(path))
 
@@ -59,6 +67,7 @@ class Store:
         self.epoch = opened.base.epoch
         self._base = opened.base
         self._journal = Journal(opening.journal_of(self._path), opened.base, opened.rows)
+        self._ahead.clear()  # opening has brought them in
         self._appender: Any = self.connection.appender("events")
 
     def close(self) -> None:
@@ -68,6 +77,7 @@ class Store:
         """
         try:
             if not self.broken:
+                self.transfer()
                 self.seal(self.connection, self.last()[0])
                 self.checkpoint()
         except (OSError, *database.UNREADABLE) as error:
@@ -79,45 +89,69 @@ class Store:
 
     def last(self) -> tuple[int, bytes]:
         """The newest row's seq and hash; 0 and `GENESIS` for an empty log."""
-        return last(self.connection)
+        return (self._ahead[-1].seq, self._ahead[-1].hash) if self._ahead else last(self.connection)
 
     def read(self, after: int, limit: int) -> list[Row]:
         """Up to `limit` rows that follow row `after`, in order."""
-        return read(self.connection, after, limit)
+        rows = read(self.connection, after, limit)
+        if self._ahead and len(rows) < limit:
+            rows += self._ahead[max(0, after + 1 - self._ahead[0].seq) :]
+        return rows[:limit]
 
     def commit(self, rows: Sequence[Row]) -> None:
         """Make the rows durable, all or none: when this raises, none of them is in the log.
 
-        Raises OSError or `duckdb.Error` as the machine does. A store that is `broken` then has the rows in
-        its journal: they are in the log once it can be opened again.
+        Raises OSError as the machine does. Where the store is `broken` then, what became of the rows shows
+        when it can be opened again. May run beside everything else, but not twice at once.
         """
-        try:
-            self._journal.append(rows)
-        except OSError:
-            self.broken = self._journal.closed
-            raise
+        with self._turn:
+            if self.broken:
+                raise OSError("the history must be opened again first")
+            try:
+                self._journal.append(rows)
+            except OSError:
+                self.broken = self._journal.closed
+                raise
+            self._ahead.extend(rows)
+
+    @property
+    def behind(self) -> bool:
+        """The database lacks rows, and would not take them when that was last tried."""
+        return self._behind and bool(self._ahead)
+
+    def transfer(self) -> None:
+        """Take into the database what only the journal has. May run beside `commit`.
+
+        Raises OSError or `duckdb.Error` where the machine will not write; the rows are in the journal.
+        """
+        rows = self._ahead[:]
+        if not rows:
+            return
+        if self.broken:
+            raise duckdb.OperationalError("the database must be opened again first")
         try:
             # One statement, and so one transaction of its own: half the cost of an explicit one.
-            self._appender.append_rows(database.values(row) for row in rows)
+            self._appender.append_rows(map(database.values, rows))
             self._appender.flush()
-        except duckdb.FatalException as error:
-            # The database is invalid until it is opened again; the journal then brings the rows in.
-            logger.exception("history: the database failed and is opened again")
-            self.examine(error)
-            self.reopen()
-        except duckdb.Error:
-            self._appender.clear()
-            if self.last() != (rows[-1].seq, rows[-1].hash):
-                self._journal.take_back(rows)
-                raise
+        except duckdb.Error as error:
+            self._reconcile(rows, error)
+        else:
+            del self._ahead[: len(rows)]
+            self._behind = False
 
-    def ends_with(self, rows: Sequence[Row]) -> bool:
-        """Whether the log does, after a commit that raised; a database that cannot even say is `broken`."""
-        try:
-            return not self.broken and self.last() == (rows[-1].seq, rows[-1].hash)
-        except duckdb.FatalException:
-            self.broken = True
-            return False
+    def _reconcile(self, rows: Sequence[Row], error: duckdb.Error) -> None:
+        """After a transfer that raised; it can be durable all the same."""
+        if database.refused(error) and not isinstance(error, duckdb.FatalException):
+            self._appender.clear()
+            if last(self.connection) != (rows[-1].seq, rows[-1].hash):
+                self._behind = True
+                raise error
+            del self._ahead[: len(rows)]
+            return
+        # It is invalid until it is opened again, or not what it should be; the journal has all that it lacks.
+        logger.error("history: the database failed and is opened again: %s", _first_line(error))
+        self.examine(error)
+        self.reopen()
 
     def examine(self, error: Exception) -> bool:
         """After a read that failed: can the database not be read? Then it is `broken`, and made anew from
@@ -139,7 +173,8 @@ class Store:
         return None
 
     def transaction(self, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
-        """Run `work` in one transaction of its own."""
+        """Run `work` in one transaction of its own, which sees all that is committed."""
+        self.transfer()
         self.connection.begin()
         try:
             result = work(self.connection)
@@ -157,7 +192,8 @@ class Store:
         return wal.exists() and wal.stat().st_size >= SEAL_AT
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
-        """A second connection to the same database, for `seal` in a thread of its own."""
+        """A second connection to the same database, for another thread; it finds all that is committed."""
+        self.transfer()
         return self.connection.cursor()
 
     def seal(self, cursor: duckdb.DuckDBPyConnection, upto: int) -> None:
@@ -179,6 +215,10 @@ class Store:
             raise OSError(f"only {free} bytes are free, a checkpoint wants {SPARE}")
         self.connection.execute("CHECKPOINT")
         sealed = segments.sealed_to(segments.found(opening.segments_of(self._path)))
+        with self._turn:
+            self._shorten_journal(sealed)
+
+    def _shorten_journal(self, sealed: int) -> None:
         rows = self.read(max(0, sealed - 1), 1_000_000)
         head, rest = (rows[0], rows[1:]) if sealed else (None, rows)
         self._base = Base(self.epoch, sealed, head.hash if head else self._base.hash)
@@ -194,13 +234,14 @@ class Store:
 
         Raises OSError or `duckdb.Error` while the machine refuses: the store is `broken` until this succeeds.
         """
-        self.broken = True
-        self._journal.close()
-        self._appender = None
-        with suppress(duckdb.Error):
-            self.connection.close()
-        self._open()
-        self.broken = False
+        with self._turn:
+            self.broken = True
+            self._journal.close()
+            self._appender = None
+            with suppress(duckdb.Error):
+                self.connection.close()
+            self._open()
+            self.broken = self._behind = False
 
 
 def _first_line(error: Exception) -> str:

@@ -39,6 +39,7 @@ def batch(store: Store, some: list[Row]) -> None:
     """Commit in small groups, as a daemon does."""
     for at in range(0, len(some), 7):
         store.commit(some[at : at + 7])
+        store.transfer()
 
 
 def kill(store: Store, path: Path) -> None:
