@@ -82,9 +82,12 @@ def _check_database(
     connection: duckdb.DuckDBPyConnection, home: Home, kept: Read | None, result: Audit
 ) -> Pictures:
     newest, _ = database.last(connection)
-    rows = result.told(database.stream(connection), newest, "events")
-    last, pictures = checks.check_rows(rows, kept, result)
-    checks.check_journal(kept, last, database.epoch(connection), result)
+    epoch = database.epoch(connection)
+    ours = kept is not None and kept.base.epoch == epoch
+    ahead = [row for row in kept.rows if row.seq > newest] if kept is not None and ours else []
+    rows = result.told(joined(database.stream(connection), ahead), newest + len(ahead), "events")
+    _, pictures = checks.check_rows(rows, kept, result)
+    checks.check_journal(kept, newest, epoch, result)
     checks.check_index(connection, result)
     checks.check_sealed(connection, home.segments, result)
     checks.check_tables(connection, result)

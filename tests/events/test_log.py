@@ -1,5 +1,6 @@
 """The log: one writer, group commit, refusals, failures and what a kill -9 leaves."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -128,7 +129,7 @@ async def test_a_bug_in_a_decision_is_its_callers(tmp_path: Path) -> None:
 
 
 async def test_nobody_hears_of_an_event_before_it_is_durable(tmp_path: Path) -> None:
-    """When a follower wakes, another process's view of the file has the event too."""
+    """When a follower wakes, another process's view of the files has the event too."""
     path = tmp_path / "history.duckdb"
     async with log_at(path) as log:
         async with anyio.create_task_group() as tasks:
@@ -136,36 +137,80 @@ async def test_nobody_hears_of_an_event_before_it_is_durable(tmp_path: Path) -> 
             await log.changed(0)
         assert log.ring[0][0] == 1
         copy = tmp_path / "copy.duckdb"
-        for suffix in ("", ".wal"):
-            Path(f"{copy}{suffix}").write_bytes(Path(f"{path}{suffix}").read_bytes())
+        for name in ("duckdb", "journal"):
+            copy.with_suffix(f".{name}").write_bytes(path.with_suffix(f".{name}").read_bytes())
     assert check_chain(copy) == 1
 
 
-async def test_a_commit_that_fails_tells_every_caller_and_changes_nothing(tmp_path: Path) -> None:
-    """The machine's failure is named, the state stays what the file says, and the next commit works."""
+async def test_a_commit_that_fails_tells_every_caller_and_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The machine's failure is named, the state stays what the files say, and the next commit works."""
+
+    def refuse(descriptor: int) -> None:
+        raise OSError(errno.EIO, "fdatasync")
+
     async with log_at(tmp_path / "history.duckdb") as log:
         await log.append(accepted())
-
-        def occupy(connection: duckdb.DuckDBPyConnection) -> None:
-            # The row that the log will want to write is there already: its commit must fail.
-            connection.execute(
-                "INSERT INTO events SELECT 2, ts, type, version, job, frame, cause, data, hash FROM events"
-            )
-
-        await log.transaction(occupy)
-        with pytest.raises(LogFailed):
-            await log.append(created())
+        with monkeypatch.context() as patch:
+            patch.setattr("daemon.events.journal.os.fdatasync", refuse)
+            with pytest.raises(LogFailed, match="could not be written"):
+                await log.append(created())
         assert log.state.frames[1].status == "queued"
         assert log.position == 1
+        assert (await log.append(created())).seq == 2
 
 
-async def test_a_writer_that_fails_for_good_leaves_nobody_waiting(tmp_path: Path) -> None:
+async def test_a_database_that_has_something_else_gives_way(tmp_path: Path) -> None:
+    """What was acknowledged stands in the journal; it is set aside and made anew, under the running log."""
+    path = tmp_path / "history.duckdb"
+
+    def occupy(connection: duckdb.DuckDBPyConnection) -> None:
+        connection.execute(
+            "INSERT INTO events SELECT 2, ts, type, version, job, frame, cause, data, hash FROM events"
+        )
+
+    async with log_at(path) as log:
+        await log.append(accepted())
+        await log.transaction(occupy)
+        await log.append(created())
+        found = await log.aside(lambda connection: connection.execute("SELECT type FROM events").fetchall())
+        assert found == [("JobAccepted",), ("FrameCreated",)]
+        assert (await log.append(finished())).seq == 3
+    assert check_chain(path) == 3
+    assert len(list(tmp_path.glob("history.broken-*.duckdb"))) == 1
+
+
+async def test_rows_that_the_database_has_not_yet_are_read_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A follower that is told of an event finds it, in whichever file it is just then."""
+    monkeypatch.setattr(Store, "transfer", lambda self: None)
+    async with log_at(tmp_path / "history.duckdb") as log:
+        for event in (accepted(), created(), finished()):
+            await log.append(event)
+        assert [[one.seq for one in await log.read(after, 2)] for after in range(4)] == [
+            [1, 2], [2, 3], [3], []
+        ]  # fmt: skip
+        monkeypatch.undo()
+        await log.transaction(lambda _: None)
+        assert [[one.seq for one in await log.read(after, 2)] for after in range(4)] == [
+            [1, 2], [2, 3], [3], []
+        ]  # fmt: skip
+
+
+async def test_a_writer_that_fails_for_good_leaves_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The failure ends the log, and every caller hears of it: those in the batch, and those after it."""
+
+    def fail(store: Store, rows: object) -> None:
+        raise ZeroDivisionError
 
     async def break_the_log() -> None:
         async with log_at(tmp_path / "history.duckdb") as log:
             await log.append(accepted())
-            await log.transaction(lambda connection: connection.close())
+            monkeypatch.setattr(Store, "commit", fail)
             try:
                 await log.append(created())
             finally:
@@ -174,7 +219,7 @@ async def test_a_writer_that_fails_for_good_leaves_nobody_waiting(tmp_path: Path
 
     with pytest.raises(ExceptionGroup) as raised:
         await break_the_log()
-    assert raised.group_contains(duckdb.ConnectionException)
+    assert raised.group_contains(ZeroDivisionError)
 
 
 async def test_events_cannot_be_changed_or_deleted(tmp_path: Path) -> None:

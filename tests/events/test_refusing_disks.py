@@ -79,21 +79,36 @@ def test_a_file_that_cannot_be_written_loses_nothing(
         assert writer.ask("rebuild").value == seqs[-1]
 
 
-def test_what_was_in_doubt_shows_when_the_database_is_open_again(shim: Path, tmp_path: Path) -> None:
-    """The journal took the rows, the database failed for good: nobody is told that they are in the log, and
-    no number is given twice."""
+def test_what_the_database_will_not_take_is_there_when_it_is_open_again(shim: Path, tmp_path: Path) -> None:
+    """The journal took the rows, the database failed for good: what was told holds, nothing more is taken
+    until it can be opened again, and no number is given twice."""
     path = tmp_path / "home" / "history.duckdb"
     path.parent.mkdir()
     with Writer(path, shim, tmp_path / "rules") as writer:
         writer.ask("append 3")
+        writer.ask("seal")
         with writer.failing("sync", "history.duckdb.wal"):
-            refused = writer.ask("append 2").error
-            assert refused is not None
-            assert "could not be written" in refused
+            assert writer.ask("append 2").value == [4, 5]
+            assert writer.ask("seal").error is not None
             assert "cannot be opened" in str(writer.ask("append 1").error)
+            assert held(path, tmp_path / "while") == [1, 2, 3, 4, 5]
         assert writer.ask("append 1").value == [6]
         assert writer.ask("read").value == [1, 2, 3, 4, 5, 6]
         assert writer.ask("rebuild").value == 6
+
+
+def test_what_was_in_doubt_is_told_to_nobody_and_settled_once(shim: Path, tmp_path: Path) -> None:
+    """The journal could neither be synced nor cut: whatever became of the rows, no number is given twice."""
+    path = tmp_path / "home" / "history.duckdb"
+    path.parent.mkdir()
+    with Writer(path, shim, tmp_path / "rules") as writer:
+        writer.ask("append 3")
+        with writer.failing("sync", "history.journal"):
+            for word in ("append 2", "append 1"):
+                assert "could not be written" in str(writer.ask(word).error)
+        (newest,) = writer.ask("append 1").value
+        assert writer.ask("read").value == list(range(1, newest + 1)) == held(path, tmp_path / "after")
+        assert writer.ask("rebuild").value == newest
 
 
 def test_a_disk_that_refuses_to_write_is_no_damage(shim: Path, tmp_path: Path) -> None:
@@ -105,7 +120,8 @@ def test_a_disk_that_refuses_to_write_is_no_damage(shim: Path, tmp_path: Path) -
         writer.ask("seal")
         with writer.failing("sync", "history.duckdb.wal"):
             for _ in range(3):
-                assert writer.ask("append 2").error is not None
+                writer.ask("append 2")
+                assert writer.ask("seal").error is not None
         assert writer.ask("append 1").error is None
     assert not list(path.parent.glob("*broken*"))
 

@@ -10,7 +10,7 @@ import duckdb
 import pytest
 from anyio import to_thread
 
-from daemon.events import opening, segments, sums
+from daemon.events import codec, opening, segments, sums
 from daemon.events.store import Store
 from daemon.history import alone
 from daemon.history.audit import audit
@@ -39,13 +39,12 @@ def leave_in_wal(home: Home) -> None:
     store = Store(home.history)
     more = made_rows(store)
     store.commit(more)
+    store.transfer()
     kill(store, home.history)
 
 
 def made_rows(store: Store) -> list[Any]:
     """One more job, chained to the log's end."""
-    from daemon.events import codec
-
     last, head = store.last()
     event = accepted(9, 9)
     return [codec.seal(event, seq=last + 1, ts=codec.EPOCH, cause=None, previous=head)]
@@ -157,6 +156,23 @@ def test_a_missing_file_is_missed(home: Home, name: str) -> None:
     path = home.segments / name if name == sums.NAME else home.root / name
     path.unlink()
     assert verify(home).findings != []
+
+
+def test_a_picture_that_only_the_journal_knows_is_known(home: Home) -> None:
+    """A kill between commit and transfer: that much is said, and nothing that follows from it."""
+    store = Store(home.history)
+    last, head = store.last()
+    rows = []
+    for number, event in enumerate(picture(home, 10), start=last + 1):
+        rows.append(codec.seal(event, seq=number, ts=codec.EPOCH, cause=None, previous=head))
+        head = rows[-1].hash
+    store.commit(rows)
+    kill(store, home.history)
+    (finding,) = verify(home).findings
+    assert (
+        finding.what
+        == f"events {last + 1} to {last + EACH} are only in the journal; the next start takes them in"
+    )
 
 
 def test_a_missing_segment_is_named_by_its_events(home: Home) -> None:
