@@ -73,7 +73,7 @@ def write(path: Path, frames: int) -> int:
     newest = database.last(connection)
     connection.close()
     opening.segments_of(path).mkdir()
-    journal.Journal(opening.journal_of(path), journal.Base("bench", *newest)).close()
+    journal.Journal(opening.journal_of(path), journal.records([journal.Base("bench", *newest)])).close()
     weight = path.stat().st_size / count
     print(f"  {count:,} events: {weight:.1f} bytes each in the database, 32 of them the hash", flush=True)
     return count

@@ -11,13 +11,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import anyio
-import anyio.from_thread
 import msgspec
 from anyio import to_thread
 from eventsourcing.persistence import StoredEvent
@@ -39,7 +37,7 @@ Append = Callable[[], object]
 def main() -> None:
     """Print all figures."""
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".bench-") as folder:
-        single(Path(folder))
+        anyio.run(single, Path(folder))
     for producers in BURSTS:
         with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".bench-") as folder:
             concurrent(Path(folder), producers)
@@ -47,24 +45,12 @@ def main() -> None:
         anyio.run(checkpoints, Path(folder))
 
 
-def single(folder: Path) -> None:
+async def single(folder: Path) -> None:
     """One durable append at a time, in turn."""
-    with (
-        anyio.from_thread.start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(opened(folder / "history.duckdb", State())) as log,
-    ):
-        portal.call(partial(log.decide, lambda _: [accepted(), created()]))
-        steps = iter(range(1, 10**6))
-
-        def ours() -> None:
-            portal.call(log.append, step(next(steps)))
-
-        with (
-            plain_file(folder) as plain,
-            sqlite(folder) as lite,
-            library(folder / "library.sqlite") as theirs,
-        ):
-            took = interleaved({"file": plain, "Safelight": ours, "SQLite": lite, "eventsourcing": theirs})
+    with plain_file(folder) as plain, sqlite(folder) as lite, library(folder / "library.sqlite") as theirs:
+        async with opened(folder / "history.duckdb", State()) as log:
+            await log.decide(lambda _: [accepted(), created()])
+            took = await interleaved(log, {"file": plain, "SQLite": lite, "eventsourcing": theirs})
     floor = statistics.median(took["file"])
     for name, times in took.items():
         middle, high = statistics.median(times), statistics.quantiles(times, n=100)[98]
@@ -168,11 +154,15 @@ async def fill(log: Log[State], number: int) -> None:
     await log.decide(lambda _: [step(number + more) for more in range(1, 101)])
 
 
-def interleaved(ways: dict[str, Append]) -> dict[str, list[float]]:
-    """Seconds of each call, the ways taking turns."""
-    took: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(ROUNDS):
-        for name, append in ways.items():
+async def interleaved(log: Log[State], others: dict[str, Append]) -> dict[str, list[float]]:
+    """Seconds of each append, ours and those of others taking turns."""
+    took: dict[str, list[float]] = {"Safelight": [], **{name: [] for name in others}}
+    for round_ in range(ROUNDS):
+        for number in range(A_ROUND):
+            began = time.perf_counter()
+            await log.append(step(round_ * A_ROUND + number + 1))
+            took["Safelight"].append(time.perf_counter() - began)
+        for name, append in others.items():
             for _ in range(A_ROUND):
                 began = time.perf_counter()
                 append()

@@ -55,7 +55,7 @@ queue, the tables, the page) is a fold of that log.
                 redaction: words taken out of a row (PURE) ·
                 log: one writer, group commit, followers · rounds: the decisions of one commit ·
                 store: the rows on disk, in
-                database (DuckDB), journal (the same rows since the last seal) and
+                journal (the commit: all rows since the last seal), database (DuckDB, a moment behind) and
                 segments (Parquet) · sums: their checksums · opening: compares the three and mends ·
                 rewriting: the same files without redacted words
   projections/  frames, jobs, claims, throughput: the folds · laws: what may follow what · state: what is

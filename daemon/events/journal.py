@@ -1,8 +1,8 @@
-"""The events since the last seal, a second time, in a plain file: append and fdatasync.
+"""The events since the last seal, in a plain file: append and fdatasync. A row that stands here is committed.
 
-DuckDB forgets in silence: a deleted or damaged write-ahead log opens as a shorter database. So each row is
-written here first and fsynced, then committed to the database. Where the two disagree at the next open, this
-file says what is missing. It starts anew each time that its rows have been sealed into a segment.
+The database takes the rows in a moment later, and it forgets in silence: a deleted or damaged write-ahead
+log opens as a shorter database. Where the two disagree at the next open, this file says what is missing. It
+starts anew each time that its rows have been sealed into a segment.
 
 A record is its length and CRC-32 (4 bytes each, little-endian) and MessagePack. The first is the `Base`
 that the rest builds on. A torn last record was never acknowledged and is cut off.
@@ -10,7 +10,7 @@ that the rest builds on. A torn last record was never acknowledged and is cut of
 
 import os
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -47,9 +47,8 @@ _row_decoder = msgspec.msgpack.Decoder(Row)
 class Journal:
     """The open file, at its end."""
 
-    def __init__(self, path: Path, base: Base, rows: Sequence[Row] = ()) -> None:
-        """Start the journal anew, whole and fsynced, in place of what was there."""
-        content = _record(base) + b"".join(map(_record, rows))
+    def __init__(self, path: Path, content: bytes) -> None:
+        """Start the journal anew with `records`, whole and fsynced, in place of what was there."""
         write_whole(path, content, durable=True)
         self._fd: int | None = os.open(path, os.O_WRONLY | os.O_APPEND)
         self._size = len(content)
@@ -70,7 +69,7 @@ class Journal:
 
         Where they cannot be taken out again, the journal is closed: nothing may follow them.
         """
-        content = b"".join(map(_record, rows))
+        content = records(rows)
         descriptor = self._descriptor()
         try:
             left = memoryview(content)
@@ -95,6 +94,11 @@ class Journal:
         if self._fd is None:
             raise OSError("the journal is closed")
         return self._fd
+
+
+def records(values: Iterable[Base | Row]) -> bytes:
+    """What a journal has of them on disk; the first one of a whole journal is its base."""
+    return b"".join(map(_record, values))
 
 
 def read(path: Path) -> Read | None:

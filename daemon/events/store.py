@@ -23,7 +23,7 @@ import duckdb
 from daemon.events import database, opening, segments
 from daemon.events.codec import Row
 from daemon.events.database import last, read
-from daemon.events.journal import Base, Journal
+from daemon.events.journal import Base, Journal, records
 
 SEAL_AT = 3 * 2**20
 """Bytes of write-ahead log at which to seal and checkpoint: 2 to 4 MB cost the writer 13 to 50 ms."""
@@ -66,7 +66,7 @@ class Store:
         """It has no tables yet."""
         self.epoch = opened.base.epoch
         self._base = opened.base
-        self._journal = Journal(opening.journal_of(self._path), opened.base, opened.rows)
+        self._journal = Journal(opening.journal_of(self._path), records([opened.base, *opened.rows]))
         self._ahead.clear()  # opening has brought them in
         self._appender: Any = self.connection.appender("events")
 
@@ -215,15 +215,17 @@ class Store:
             raise OSError(f"only {free} bytes are free, a checkpoint wants {SPARE}")
         self.connection.execute("CHECKPOINT")
         sealed = segments.sealed_to(segments.found(opening.segments_of(self._path)))
-        with self._turn:
-            self._shorten_journal(sealed)
-
-    def _shorten_journal(self, sealed: int) -> None:
         rows = self.read(max(0, sealed - 1), 1_000_000)
         head, rest = (rows[0], rows[1:]) if sealed else (None, rows)
         self._base = Base(self.epoch, sealed, head.hash if head else self._base.hash)
+        content = records([self._base, *rest])
+        upto = rows[-1].seq if rows else sealed
+        with self._turn:  # for as short as can be: commits wait
+            self._begin_journal(content + records(row for row in self._ahead if row.seq > upto))
+
+    def _begin_journal(self, content: bytes) -> None:
         try:
-            old, self._journal = self._journal, Journal(opening.journal_of(self._path), self._base, rest)
+            old, self._journal = self._journal, Journal(opening.journal_of(self._path), content)
         except OSError:
             self.broken = True
             raise
