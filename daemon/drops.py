@@ -23,13 +23,13 @@ from daemon.agreement import Lacks
 from daemon.arrivals import (
     CLAIMED,
     Arrival,
+    Form,
     Mark,
+    Opened,
     Verdict,
     Waiting,
-    is_taken,
-    limit_of,
+    form_of,
     mark_of,
-    opened,
     read_at_most,
     shown,
     verdict_of,
@@ -140,15 +140,15 @@ def _claimed_if_there(arrival: Arrival, home: Home, ways: Ways, model: str) -> D
 def _claimed(arrival: Arrival, ways: Ways, model: str, lacks: Lacks) -> Drop | None:
     """The file, claimed; None if it is not ready any more. Raises OSError with the file where it was."""
     if not stat.S_ISREG(arrival.mode):
-        verdict = verdict_of(arrival.name, arrival.mode, b"", model, lacks)
+        verdict = verdict_of(arrival.form, arrival.mode, b"", model, lacks)
         return _grip(arrival, b"", verdict, ways)
-    with opened(f"{ways.inbox}/{arrival.name}") as descriptor:
+    with Opened(f"{ways.inbox}/{arrival.name}") as descriptor:
         if mark_of(os.fstat(descriptor)) != arrival.mark:
             return None
         written_to = leases.written_to(descriptor)
         data = read_at_most(descriptor, arrival.form.limit, arrival.mark)
         known = arrival.verdict if data == arrival.data else None
-        verdict = known or verdict_of(arrival.name, arrival.mode, data, model, lacks)
+        verdict = known or verdict_of(arrival.form, arrival.mode, data, model, lacks)
         # What was closed when it was found ready and is open now has a new writer; the rest was waited for.
         if (written_to and not arrival.written_to) or isinstance(verdict, Sheet) is not (arrival.jobs > 0):
             return None
@@ -163,8 +163,12 @@ def left_claimed(home: Home, model: str) -> list[Drop]:
     """The drops that an earlier run claimed and did not finish, under their old claims."""
     drops = []
     for path, claim, name in _seats(home):
+        form = form_of(name)
+        if form is None or not _CLAIM_NAME.fullmatch(claim):
+            logger.warning("%s is no file of ours and stays in %s", shown(path.name), claimed(home))
+            continue
         try:
-            drops.append(_left(path, claim, name, model, stock.lacking(home)))
+            drops.append(_left(path, claim, name, form, model, stock.lacking(home)))
         except OSError as error:
             logger.warning("%s stays claimed: %s", shown(name), error)
     return drops
@@ -241,19 +245,17 @@ def _seats(home: Home) -> Iterator[tuple[Path, str, str]]:
         if path.is_dir() and not path.is_symlink():
             yield from ((inner, path.name, inner.name) for inner in path.iterdir())
             _forget_if_empty(path)
-        elif _CLAIM_NAME.fullmatch(claim) and is_taken(name):
-            yield path, claim, name
         else:
-            logger.warning("%s is no file of ours and stays in %s", shown(path.name), claimed(home))
+            yield path, claim, name
 
 
-def _left(path: Path, claim: str, name: str, model: str, lacks: Lacks) -> Drop:
+def _left(path: Path, claim: str, name: str, form: Form, model: str, lacks: Lacks) -> Drop:
     status = path.lstat()
     data = b""
     if stat.S_ISREG(status.st_mode):
-        with opened(str(path)) as descriptor:
-            data = read_at_most(descriptor, limit_of(name), mark_of(status))
-    verdict = verdict_of(name, stat.S_IFMT(status.st_mode), data, model, lacks)
+        with Opened(str(path)) as descriptor:
+            data = read_at_most(descriptor, form.limit, mark_of(status))
+    verdict = verdict_of(form, stat.S_IFMT(status.st_mode), data, model, lacks)
     source = _source(name, hashlib.sha256(data).hexdigest(), claim, verdict)
     return Drop(path=str(path), name=name, mark=mark_of(status), source=source, verdict=verdict)
 

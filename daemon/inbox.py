@@ -6,7 +6,7 @@ file does stays with that file: it waits, with the reason beside its name, and t
 """
 
 import logging
-import secrets
+import random
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -206,7 +206,7 @@ def decision(drop: Drop) -> Callable[[State], Sequence[Event]]:
     if not isinstance(drop.verdict, Sheet):
         return partial(decisions.reject, faults=drop.verdict, source=drop.source)
     prompts = drop.verdict.prompts
-    seeds = [secrets.randbits(32) for _ in prompts]
+    seeds = [random.getrandbits(32) for _ in prompts]
     return partial(decisions.accept, prompts=prompts, source=drop.source, drawn_seeds=seeds)
 
 

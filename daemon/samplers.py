@@ -7,6 +7,7 @@ what diffusers cannot do is refused here, before it is queued, with the nearest 
 
 import difflib
 from collections.abc import Iterable
+from functools import lru_cache
 
 import msgspec
 
@@ -130,6 +131,7 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     suggestion: str
 
 
+@lru_cache(maxsize=256)
 def choose(sampler: str | None, scheduler: str | None) -> Choice | Refusal:
     """What the two keys of a prompt mean, either of them left open."""
     name, implied = _split(DEFAULT if sampler is None else sampler)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from daemon.agreement import Lack, disagreements
 from daemon.faults import Fault
 from daemon.prompts import DEMO_DEFAULTS, SDXL_DEFAULTS, Prompt, parse, steps_in_all
 from daemon.settings import DEMO
@@ -92,6 +93,33 @@ def test_no_bytes_make_parse_raise(data: bytes) -> None:
     answer = parse(data, DEMO)
     assert isinstance(answer, Prompt) or answer
     msgspec.json.encode(answer)
+
+
+@given(
+    st.fixed_dictionaries(
+        {"prompt": st.text("a(:[<lor>9.])\\ ", min_size=1).filter(str.strip)},
+        optional={
+            "negative_prompt": st.text("a(:9)[] "),
+            "steps": st.sampled_from([1, 30, 500]),
+            "sampler": st.sampled_from(["euler", "lms", "dpmpp_sde"]),
+            "scheduler": st.sampled_from(["karras", "ddim_uniform"]),
+            "image": st.just("a.png"),
+            "strength": st.sampled_from([0.02, 1]),
+            "loras": st.just([{"name": "x"}]),
+            "hires": st.just({"scale": 4}),
+            "width": st.sampled_from([64, 4096]),
+        },
+    )
+)
+def test_a_job_is_refused_where_a_rule_is_broken_and_nowhere_else(job: dict[str, object]) -> None:
+    """Most jobs are not held to the rules at all, since there is nothing in them that one is about."""
+
+    def lacks(kind: str, name: str) -> Lack | None:
+        return Lack("it is not there", "Put it there.") if kind == "lora" else None
+
+    broken = [misfit.message for misfit in disagreements(job, lacks=lacks)]
+    answer = parse(msgspec.json.encode(job), DEMO, lacks)
+    assert (sorted(fault.message for fault in answer) if isinstance(answer, list) else []) == sorted(broken)
 
 
 def test_a_prompt_cut_anywhere_is_never_another_prompt() -> None:

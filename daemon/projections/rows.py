@@ -41,7 +41,7 @@ def selected(struct: type[msgspec.Struct]) -> str:
 
 def values(row: msgspec.Struct) -> tuple[Any, ...]:
     """A row as the Appender wants it."""
-    return tuple(getattr(row, name) for name in row.__struct_fields__)
+    return msgspec.structs.astuple(row)
 
 
 def read(struct: type[Row], found: Sequence[Any]) -> Row:
