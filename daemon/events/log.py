@@ -58,7 +58,7 @@ class Log(Generic[S]):
         self.state = state
         self._memory = memory
         self.epoch = store.epoch
-        self.position, self._head = store.last()
+        self.position, self._head = store.began_at
         self.ring: deque[Told] = deque(maxlen=RING)
         self._store = store
         self._thread = CapacityLimiter(1)
@@ -353,7 +353,7 @@ class Log(Generic[S]):
 
     def _fold(self) -> None:
         """Fold in what the log has beyond the state's position."""
-        while rows := self._store.read(self.state.position, _PAGE):
+        while self.state.position < self.position and (rows := self._store.read(self.state.position, _PAGE)):
             lacking = self.state.lacks(_rows_needed(rows))
             if lacking and self._memory is not None:
                 self.state.remember(self._memory.recall(self._store.connection, lacking))

@@ -95,8 +95,9 @@ def opened(path: Path, fault: str | None = None) -> Opened:
         (connection, _), anew = _put_in_place(path, fresh), True
     try:
         base = kept.base if kept is not None else _base(connection, sealed, findings)
-        _complete(connection, kept, findings)
-        return Opened(connection, base, database.read(connection, base.seq, _ALL), findings, anew)
+        rows = database.read(connection, base.seq, _ALL)
+        rows += _completed(connection, kept, rows[-1].seq if rows else base.seq, findings)
+        return Opened(connection, base, rows, findings, anew)
     except BaseException:
         connection.close()  # as long as it is open, DuckDB gives the same failed database to whoever asks
         raise
@@ -136,13 +137,13 @@ def _shorter(connection: duckdb.DuckDBPyConnection, sealed: Sequence[Segment]) -
 
 def _disagreement(connection: duckdb.DuckDBPyConnection, kept: Read) -> str | None:
     """Where the database contradicts the journal, in words; being shorter or longer is no contradiction."""
-    newest, _ = database.last(connection)
     base = kept.base
-    if newest < base.seq:
-        return f"it ends at event {newest}, but events up to {base.seq} were sealed"
-    if base.seq and database.read(connection, base.seq - 1, 1)[0].hash != base.hash:
-        return f"its event {base.seq} is not the one that was sealed"
-    rows = database.read(connection, base.seq, _ALL)
+    rows = database.read(connection, max(0, base.seq - 1), _ALL)
+    if base.seq:
+        if not rows:
+            return f"it ends at event {database.last(connection)[0]}, but events up to {base.seq} were sealed"
+        if rows.pop(0).hash != base.hash:
+            return f"its event {base.seq} is not the one that was sealed"
     if (wrong := _first_unchained(rows, base.hash)) is not None:
         return f"its event {wrong} does not follow from the one before"
     for ours, journalled in zip(rows, kept.rows, strict=False):
@@ -151,14 +152,16 @@ def _disagreement(connection: duckdb.DuckDBPyConnection, kept: Read) -> str | No
     return None
 
 
-def _complete(connection: duckdb.DuckDBPyConnection, kept: Read | None, findings: list[str]) -> None:
-    """Commit what stands in the journal only."""
-    newest, _ = database.last(connection)
+def _completed(
+    connection: duckdb.DuckDBPyConnection, kept: Read | None, newest: int, findings: list[str]
+) -> list[Row]:
+    """Commit what stands in the journal only: what follows `newest`."""
     missing = [] if kept is None else [row for row in kept.rows if row.seq > newest]
     if missing:
         with connection.appender("events") as appender:
             appender.append_rows(database.values(row) for row in missing)
         findings.append(f"events {missing[0].seq} to {missing[-1].seq} came from the journal")
+    return missing
 
 
 def _made_anew(path: Path, kept: Read | None, sealed: Sequence[Segment], findings: list[str]) -> Path:

@@ -65,6 +65,9 @@ class Store:
         self.anew = opened.anew
         """It has no tables yet."""
         self.epoch = opened.base.epoch
+        newest = opened.rows[-1] if opened.rows else opened.base
+        self.began_at = (newest.seq, newest.hash)
+        """The newest row when it was opened."""
         self._base = opened.base
         self._journal = Journal(opening.journal_of(self._path), records([opened.base, *opened.rows]))
         self._ahead.clear()  # opening has brought them in

@@ -10,7 +10,7 @@ import duckdb
 import msgspec
 
 from daemon.projections import rebuilding, rows
-from daemon.projections.frames import BEING_MADE, ENDED
+from daemon.projections.frames import BEING_MADE
 from daemon.projections.state import KEPT, Key, State
 from daemon.projections.tables import TABLES, VERSION, VIEWS
 from daemon.projections.throughput import Clock, Kind, Pace
@@ -26,10 +26,10 @@ def restore(connection: duckdb.DuckDBPyConnection, state: State) -> None:
     state.position = rebuilding.position(connection)
     if not state.position:
         return
-    numbers = _wanted_frames(connection)
+    wanted = _wanted_frames(connection)
     state.remember(
         {
-            "frames": _found(connection, "frames", f"WHERE id IN ({numbers}) ORDER BY id"),
+            "frames": _found(connection, "frames", f"WHERE {wanted} ORDER BY id"),
             "jobs": _found(connection, "jobs", "WHERE finished_at IS NULL"),
         }
     )
@@ -46,18 +46,22 @@ def restore(connection: duckdb.DuckDBPyConnection, state: State) -> None:
 
 
 def _wanted_frames(connection: duckdb.DuckDBPyConnection) -> str:
-    """What is open, and the newest that ended: their numbers, for SQL.
+    """A condition for what is open, and the newest that ended.
 
-    Looked for in few columns first: a long table is not read through for all of its.
+    Looked for in few columns first, and of the rest only from the first of them on: a long table is not read
+    through for all of its.
     """
-    ended = ", ".join(f"'{status}'" for status in sorted(ENDED))
     found = connection.execute(
         f"""
-        (SELECT id FROM frames WHERE status NOT IN ({ended}) OR preview IS NOT NULL)
-        UNION (SELECT id FROM frames WHERE status IN ({ended}) ORDER BY id DESC LIMIT {KEPT})
+        (SELECT id FROM frames WHERE finished_at IS NULL)
+        UNION (SELECT id FROM frames WHERE preview IS NOT NULL)
+        UNION (SELECT id FROM frames WHERE finished_at IS NOT NULL ORDER BY id DESC LIMIT {KEPT})
         """
     ).fetchall()
-    return ", ".join(str(number) for (number,) in found) or "NULL"
+    if not found:
+        return "false"
+    numbers = sorted(number for (number,) in found)
+    return f"id >= {numbers[0]} AND id IN ({', '.join(map(str, numbers))})"
 
 
 def recall(connection: duckdb.DuckDBPyConnection, keys: Sequence[Key]) -> Mapping[str, Sequence[Any]]:
