@@ -92,7 +92,10 @@ class Store:
 
     def last(self) -> tuple[int, bytes]:
         """The newest row's seq and hash; 0 and `GENESIS` for an empty log."""
-        return (self._ahead[-1].seq, self._ahead[-1].hash) if self._ahead else last(self.connection)
+        if not self._ahead:
+            return last(self.connection)
+        newest = self._ahead[-1]  # looked up once: `commit` goes on meanwhile
+        return newest.seq, newest.hash
 
     def read(self, after: int, limit: int) -> list[Row]:
         """Up to `limit` rows that follow row `after`, in order."""
