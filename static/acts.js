@@ -14,12 +14,13 @@ import { byId } from "./write.js";
  * @param {ReturnType<typeof import("./wall.js").makeWall>} parts.wall
  * @param {ReturnType<typeof import("./past.js").makePast>} parts.past
  * @param {ReturnType<typeof import("./history.js").makeHistory>} parts.history
+ * @param {ReturnType<typeof import("./log.js").makeLog>} parts.log
  * @param {ReturnType<typeof import("./compare.js").makeCompare>} parts.compare
  * @param {ReturnType<typeof import("./detail.js").makeDetail>} parts.detail
  * @param {ReturnType<typeof import("./choice.js").makeChoice>} parts.choice
  * @returns {() => Acts}
  */
-export function makeActs({ view, wall, past, history, compare, detail, choice }) {
+export function makeActs({ view, wall, past, history, log, compare, detail, choice }) {
   const help = /** @type {HTMLDialogElement} */ (byId("help"));
   help.addEventListener("click", ({ target }) => {
     if (target === help || (target instanceof Element && target.closest(".close"))) help.close();
@@ -82,6 +83,7 @@ export function makeActs({ view, wall, past, history, compare, detail, choice })
     if (detail.isOpen()) return overFrame();
     if (view() === "wall") return { ...everywhere, ...onWall() };
     if (view() === "history") return { ...everywhere, ...inHistory() };
+    if (view() === "log") return { ...everywhere, search: log.search };
     if (view() === "compare") return { ...everywhere, play: compare.play, back: () => compare.step(-1), on: () => compare.step(1) };
     return everywhere;
   };

@@ -23,7 +23,7 @@ const KEYS = [
   ["[", ["["], "back", "one step back"],
   ["]", ["]"], "on", "one step on"],
   ["c", ["c"], "compare", "choose it for a comparison"],
-  ["/", ["/"], "search", "search the history"],
+  ["/", ["/"], "search", "search the history, or the log there"],
   ["?", ["?"], "help", "show these keys"],
   ["Esc", ["Escape"], "leave", "leave, or come back to now"],
 ];

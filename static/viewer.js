@@ -146,7 +146,7 @@ writeHelp(byId("keys"));
 showArrivals(byId("wall"));
 runForm(byId("new-prompt"));
 route(open, detail.look);
-listenForKeys(makeActs({ view: () => place.view, wall, past, history, compare, detail, choice }));
+listenForKeys(makeActs({ view: () => place.view, wall, past, history, log, compare, detail, choice }));
 connect({
   state: (state) => {
     const another = live?.epoch !== state.epoch;
