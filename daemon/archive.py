@@ -134,7 +134,6 @@ class Archive:
             **msgspec.structs.asdict(wall),
             **_as_started(daemon),
             "inbox": str(self._settings.home.inbox),
-            "paces": [],
         }
 
 

@@ -226,15 +226,16 @@ async def test_the_wall_of_any_moment_is_what_a_viewer_saw_then(
     while served.log.position < 400:
         await served.log.decide(one_more(dice, list(served.log.state.open)))
         walls[served.log.position] = msgspec.json.decode(served.web.snapshot())
-    older = 0
+    older, timed = 0, False
     for seq in dice.sample(sorted(walls), 25):
         state = await ask(client, "/api/state", at=seq)
         (recorded,) = await served.log.read(seq - 1, 1)
         assert msgspec.convert(state["ts"], type(recorded.ts)) == recorded.ts
-        for key in ("position", "frames", "older", "paused_by"):
+        for key in ("position", "frames", "older", "paused_by", "paces"):
             assert state[key] == walls[seq][key], (seq, key)
-        older = max(older, state["older"])
+        older, timed = max(older, state["older"]), timed or bool(state["paces"])
     assert older > 20
+    assert timed
 
 
 async def test_a_moment_can_be_a_time_and_must_have_been(client: httpx.AsyncClient, served: Site) -> None:
