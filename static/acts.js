@@ -18,9 +18,10 @@ import { byId } from "./write.js";
  * @param {ReturnType<typeof import("./compare.js").makeCompare>} parts.compare
  * @param {ReturnType<typeof import("./detail.js").makeDetail>} parts.detail
  * @param {ReturnType<typeof import("./choice.js").makeChoice>} parts.choice
+ * @param {() => void} parts.undo
  * @returns {() => Acts}
  */
-export function makeActs({ view, wall, past, history, log, compare, detail, choice }) {
+export function makeActs({ view, wall, past, history, log, compare, detail, choice, undo }) {
   const help = /** @type {HTMLDialogElement} */ (byId("help"));
   help.addEventListener("click", ({ target }) => {
     if (target === help || (target instanceof Element && target.closest(".close"))) help.close();
@@ -29,6 +30,7 @@ export function makeActs({ view, wall, past, history, log, compare, detail, choi
 
   /** @type {Acts} */
   const everywhere = {
+    undo,
     help: () => help.showModal(),
     search: () => {
       go("#/history");
@@ -70,6 +72,7 @@ export function makeActs({ view, wall, past, history, log, compare, detail, choi
   function overFrame() {
     const film = detail.film();
     return {
+      undo,
       stop: detail.stop,
       compare: () => choice.toggle(detail.frame()),
       play: film?.play,

@@ -5,6 +5,7 @@ import { mock, test } from "node:test";
 
 import { makeAnnouncer, tidings } from "../../static/announce.js";
 import { passes } from "../../static/filter.js";
+import { runs } from "../../static/anew.js";
 import { rowsNear } from "../../static/grid.js";
 import { makePages } from "../../static/pages.js";
 import { terms } from "../../static/parameters.js";
@@ -103,6 +104,14 @@ test("words are looked for in what an event says, not in what its fields are cal
   const found = (/** @type {string} */ text) => passes({ seq: 1, ts: "", type: "JobAccepted", cause: null, data }, new URLSearchParams({ text }));
   for (const text of ["FOX", "snow fox", "übEr", "100%", '"fox"', "a_b", "jobaccepted", "24"]) assert.ok(found(text), text);
   for (const text of ["cat", "snow cat", "steps", "path", "a.b", "(", "\\"]) assert.ok(!found(text), text);
+});
+
+test("stopped frames are queued anew in as few jobs as their seeds allow", () => {
+  const frame = (/** @type {number} */ id, /** @type {number} */ job, /** @type {number} */ seed) => /** @type {any} */ ({ id, job, seed });
+  const told = (/** @type {any[]} */ frames) => runs(frames).map(({ first, count }) => [first.id, count]);
+  assert.deepEqual(told([]), []);
+  assert.deepEqual(told([frame(3, 1, 9), frame(1, 1, 7), frame(2, 1, 8)]), [[1, 3]]);
+  assert.deepEqual(told([frame(1, 1, 7), frame(3, 1, 9), frame(4, 2, 10)]), [[1, 1], [3, 1], [4, 1]]);
 });
 
 test("an event of a type that this page does not know is still told", () => {
