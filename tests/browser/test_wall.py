@@ -132,10 +132,10 @@ def test_a_stop_before_the_begin_is_taken_back(page: Page, daemon: Daemon) -> No
     card(page, several[0]).locator(".stop-job").click()
     expect(page.locator("#notices")).to_contain_text("3 frames were stopped before they began.")
     page.get_by_role("button", name="Undo").click()
-    for index in range(3):
-        shown = card(page, several[2] + 1 + index)
-        expect(shown.locator(".facts")).to_contain_text(f"seed {7 + index}")
-    expect(shown.locator(".stop-job")).to_have_text("Stop job (3)")
+    anew = [card(page, several[2] + number) for number in (1, 2, 3)]
+    for seed, each in enumerate(anew, start=7):
+        expect(each.locator(".facts")).to_contain_text(f"seed {seed}")
+    expect(anew[0].locator(".stop-job")).to_have_text("Stop job (3)")
 
     page.locator("#stop-waiting").dblclick()
     expect(page.locator("#waiting .card")).to_have_count(0)
