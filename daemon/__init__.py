@@ -65,6 +65,7 @@ queue, the tables, the page) is a fold of that log.
                 pages: frames by the page, and the wall as it once was
   history/      asking the past: views of it as SQL (PURE) · reading and query: SQL in the asker's own
                 process, over the segments and fresh copies · selection: which events (PURE) ·
+                logpage: a page of them ·
                 following, replay, export · audit, with its checks, forgotten and findings · redacting:
                 words forgotten in a whole home · asking and alone: with a daemon or without
   commands/     one module per command: submit, status, queue (cancel, pause …), doctor, samplers, sql, log,

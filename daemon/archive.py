@@ -21,7 +21,8 @@ from daemon.answers import error, json, limit, number, whole
 from daemon.events import codec, database
 from daemon.events.log import Log
 from daemon.events.types import DaemonStarted, FinalWritten, JobAccepted, ModelLoaded, Recorded
-from daemon.history import replay
+from daemon.history import logpage, replay
+from daemon.history.logpage import Wanted
 from daemon.history.replay import NoSuchMoment
 from daemon.history.selection import Selection, known_type
 from daemon.projections import pages, restoring, tables
@@ -34,6 +35,9 @@ from daemon.settings import Settings
 AT_ONCE = 2
 """Questions answered at the same time; more wait their turn, so that a slider leaves the machine some air."""
 _LAST = 2**63 - 1
+
+TEXT_MAX = 200
+"""Characters of a search in the log."""
 
 T = TypeVar("T")
 
@@ -94,19 +98,18 @@ class Archive:
 
     async def _events(self, request: Request) -> Response:
         """A page of the log: `?after=` a seq, or with `?order=desc` newest first and `?before=`; filtered."""
+        position = self._log.position
         try:
-            selection = _selection(request)
+            wanted = _wanted(request, position)
         except ValueError as fault:
             return error(422, str(fault))
-        newest_first, most = request.query_params.get("order") == "desc", limit(request)
-        bounds = f"seq > {number(request, 'after', 0)} AND seq < {number(request, 'before', _LAST)}"
-        order = "DESC" if newest_first else "ASC"
-        picked = f"SELECT seq FROM events WHERE {bounds} AND {selection.condition()} ORDER BY seq {order}"
-        events = await self._log.aside(partial(_found, condition=f"seq IN ({picked} LIMIT {most + 1})"))
-        found = events[::-1] if newest_first else events
-        ordered = found[:most]
-        following = ordered[-1].seq if ordered and len(found) > most else None
-        return json({"position": self._log.position, "next": following, "events": _messages(ordered)})
+        question = partial(logpage.page, wanted=wanted)
+        if wanted.words:
+            async with self._readers:
+                page = await self._log.aside(question)
+        else:
+            page = await self._log.aside(question)
+        return json({"position": position, "next": page.next, "events": _messages(page.events)})
 
     async def _state(self, request: Request) -> Response:
         """The snapshot as it was `?at=` an event, a time or an age."""
@@ -131,7 +134,6 @@ class Archive:
             **msgspec.structs.asdict(wall),
             **_as_started(daemon),
             "inbox": str(self._settings.home.inbox),
-            "paces": [],
         }
 
 
@@ -155,14 +157,24 @@ def _filters(request: Request) -> Filters:
     )
 
 
-def _selection(request: Request) -> Selection:
-    """Raises ValueError, in words, for a type, a frame or a job that is none."""
+def _wanted(request: Request, position: int) -> Wanted:
+    """Up to `position`. Raises ValueError, in words, for a type, a frame or a job that is none."""
     query = request.query_params
     numbers = {name: number(request, name, -1) if query.get(name) else None for name in ("frame", "job")}
     if wrong := [name for name, value in numbers.items() if value == -1]:
         raise ValueError(f"{query[wrong[0]]!r} is no {wrong[0]}'s number")
     types = [known_type(each) for each in _several(query.get("type", ""))]
-    return Selection(types=types, frame=numbers["frame"], job=numbers["job"])
+    text = query.get("text", "")
+    if len(text) > TEXT_MAX:
+        raise ValueError(f"a search has at most {TEXT_MAX} characters")
+    return Wanted(
+        selection=Selection(types=types, frame=numbers["frame"], job=numbers["job"]),
+        words=text.split(),
+        after=number(request, "after", 0),
+        before=min(number(request, "before", _LAST), position + 1),
+        newest_first=query.get("order") == "desc",
+        limit=limit(request),
+    )
 
 
 def _several(text: str) -> list[str]:

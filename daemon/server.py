@@ -36,7 +36,9 @@ _OPTIONS = [
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket. Raises OSError with the address in its message."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio sets TCP_NODELAY only where it is told the protocol. Without it an answer's body waits behind
+    # its head for the client's delayed acknowledgement: 40 ms for each picture.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         for level, name, value in _OPTIONS:

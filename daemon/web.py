@@ -30,7 +30,7 @@ from daemon.faults import Fault
 from daemon.gallery import Gallery
 from daemon.guards import LINES, Guard, media_type
 from daemon.pictures import Recent
-from daemon.projections import decisions
+from daemon.projections import decisions, throughput
 from daemon.projections.laws import Refused
 from daemon.projections.state import KEPT, State
 from daemon.settings import PAGE, VERSION, Settings
@@ -99,16 +99,7 @@ class Web:
                 "paused_by": state.paused_by,
                 "frames": [state.frames[number] for number in shown],
                 "older": state.next_frame - 1 - len(shown),
-                "paces": [
-                    {
-                        "model": model,
-                        "width": width,
-                        "height": height,
-                        "sampler": sampler,
-                        **msgspec.structs.asdict(pace),
-                    }
-                    for (model, width, height, sampler), pace in state.paces.items()
-                ],
+                "paces": throughput.told(state.paces.items()),
             }
         )
 

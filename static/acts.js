@@ -14,12 +14,14 @@ import { byId } from "./write.js";
  * @param {ReturnType<typeof import("./wall.js").makeWall>} parts.wall
  * @param {ReturnType<typeof import("./past.js").makePast>} parts.past
  * @param {ReturnType<typeof import("./history.js").makeHistory>} parts.history
+ * @param {ReturnType<typeof import("./log.js").makeLog>} parts.log
  * @param {ReturnType<typeof import("./compare.js").makeCompare>} parts.compare
  * @param {ReturnType<typeof import("./detail.js").makeDetail>} parts.detail
  * @param {ReturnType<typeof import("./choice.js").makeChoice>} parts.choice
+ * @param {() => void} parts.undo
  * @returns {() => Acts}
  */
-export function makeActs({ view, wall, past, history, compare, detail, choice }) {
+export function makeActs({ view, wall, past, history, log, compare, detail, choice, undo }) {
   const help = /** @type {HTMLDialogElement} */ (byId("help"));
   help.addEventListener("click", ({ target }) => {
     if (target === help || (target instanceof Element && target.closest(".close"))) help.close();
@@ -28,6 +30,7 @@ export function makeActs({ view, wall, past, history, compare, detail, choice })
 
   /** @type {Acts} */
   const everywhere = {
+    undo,
     help: () => help.showModal(),
     search: () => {
       go("#/history");
@@ -69,6 +72,7 @@ export function makeActs({ view, wall, past, history, compare, detail, choice })
   function overFrame() {
     const film = detail.film();
     return {
+      undo,
       stop: detail.stop,
       compare: () => choice.toggle(detail.frame()),
       play: film?.play,
@@ -82,6 +86,7 @@ export function makeActs({ view, wall, past, history, compare, detail, choice })
     if (detail.isOpen()) return overFrame();
     if (view() === "wall") return { ...everywhere, ...onWall() };
     if (view() === "history") return { ...everywhere, ...inHistory() };
+    if (view() === "log") return { ...everywhere, search: log.search };
     if (view() === "compare") return { ...everywhere, play: compare.play, back: () => compare.step(-1), on: () => compare.step(1) };
     return everywhere;
   };

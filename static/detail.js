@@ -16,10 +16,12 @@ import { byId, make } from "./write.js";
 
 /**
  * @param {import("./closer.js").Acts} acts
+ * @param {(dialog: HTMLElement | null) => void} over  it lies over the page now, or no more
  * @param {() => void} left  once it is closed
  */
-export function makeDetail(acts, left) {
+export function makeDetail(acts, over, left) {
   const dialog = /** @type {HTMLDialogElement} */ (byId("frame"));
+  const body = /** @type {HTMLElement} */ (dialog.firstElementChild);
   const template = /** @type {HTMLTemplateElement} */ (byId("looked-at"));
   /** @type {ReturnType<typeof lookAt> | null} */
   let shown = null;
@@ -33,7 +35,8 @@ export function makeDetail(acts, left) {
   dialog.addEventListener("close", () => {
     shown = null;
     id = 0;
-    dialog.replaceChildren();
+    body.replaceChildren();
+    over(null);
     left();
   });
 
@@ -42,12 +45,12 @@ export function makeDetail(acts, left) {
     const detail = await frameDetail(wanted);
     if (id !== wanted || !state) return;
     if ("trouble" in detail) {
-      dialog.replaceChildren(make("p", { className: "trouble" }, detail.trouble), make("button", { type: "button", className: "close" }, "Close"));
+      body.replaceChildren(make("p", { className: "trouble" }, detail.trouble), make("button", { type: "button", className: "close" }, "Close"));
       return;
     }
     shown?.film.leave();
     shown = lookAt(template, state.epoch, detail, acts);
-    dialog.replaceChildren(shown.content);
+    body.replaceChildren(shown.content);
     shown.show(state.frames.get(wanted) ?? detail.frame, state);
   }
 
@@ -57,7 +60,10 @@ export function makeDetail(acts, left) {
       if (frame === null) return dialog.open && dialog.close();
       if (frame === id) return;
       id = frame;
-      if (!dialog.open) dialog.showModal();
+      if (!dialog.open) {
+        dialog.showModal();
+        over(dialog);
+      }
       if (state) load(frame);
     },
     /** @param {State} newest */

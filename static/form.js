@@ -10,8 +10,11 @@ import { sendPrompt } from "./api.js";
 /** Fields whose text is a number in the prompt; text that is none is sent as it is, and refused with a reason. */
 const NUMBERS = new Set(["width", "height", "steps", "cfg_scale", "seed", "count"]);
 
-/** @param {HTMLFormElement} form */
-export function runForm(form) {
+/**
+ * @param {HTMLFormElement} form
+ * @param {(accepted: import("./api.js").Accepted) => void} sent
+ */
+export function runForm(form, sent) {
   const text = /** @type {HTMLTextAreaElement} */ (form.elements.namedItem("prompt"));
   const button = /** @type {HTMLButtonElement} */ (form.querySelector("[type=submit]"));
   const said = /** @type {HTMLElement} */ (form.querySelector("output"));
@@ -25,7 +28,9 @@ export function runForm(form) {
     if ("faults" in answer) showFaults(form, answer.faults);
     form.classList.toggle("refused", !("accepted" in answer));
     said.textContent = "accepted" in answer ? queuedText(answer.accepted) : "trouble" in answer ? answer.trouble : "";
-    if ("accepted" in answer) text.value = "";
+    if (!("accepted" in answer)) return;
+    text.value = "";
+    sent(answer.accepted);
   }
 
   form.addEventListener("submit", (event) => {

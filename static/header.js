@@ -15,21 +15,31 @@ const CONFIRM = 4000;
 
 /**
  * @param {import("./notices.js").Notify} notify
+ * @param {(stopped: import("./fold.js").Frame[]) => void} offerBack  those that have not begun, as they were
  * @returns {(state: State) => void}
  */
-export function makeHeader(notify) {
+export function makeHeader(notify, offerBack) {
   const command = byId("command");
   onPress(byId("copy"), async () => {
     await navigator.clipboard.writeText(command.textContent);
     write(byId("copy"), "Copied");
   });
   const showPause = makePause(byId("pause"), byId("paused"), notify);
-  const askForAll = makeConfirmed(byId("stop-all"), () => stopAll("all"), notify);
-  const askForWaiting = makeConfirmed(byId("stop-waiting"), () => stopAll("all-but-running"), notify);
+  /** @type {import("./fold.js").Frame[]} */
+  let queue = [];
+  const stop = async (/** @type {"all" | "all-but-running"} */ scope) => {
+    const stopped = queue;
+    const trouble = await stopAll(scope);
+    if (trouble) notify(trouble);
+    else offerBack(stopped);
+  };
+  const askForAll = makeConfirmed(byId("stop-all"), () => stop("all"));
+  const askForWaiting = makeConfirmed(byId("stop-waiting"), () => stop("all-but-running"));
 
   return (state) => {
     const wall = arrange(state.frames.values());
     const [developing, waiting] = [wall.developing.length, wall.waiting.length];
+    queue = wall.waiting;
     const done = wall.ended.filter((frame) => frame.status === "done").length;
     write(byId("running"), String(developing));
     write(byId("queued"), String(waiting));
@@ -74,11 +84,10 @@ function makePause(button, said, notify) {
 /**
  * A button that ends the work of many pictures asks once more, in its own place.
  * @param {HTMLElement} button
- * @param {() => Promise<string | null>} act
- * @param {import("./notices.js").Notify} notify
+ * @param {() => Promise<void>} act
  * @returns {(count: number, name: (count: number) => string) => void}  hidden where there are none
  */
-function makeConfirmed(button, act, notify) {
+function makeConfirmed(button, act) {
   let sure = false;
   let label = "";
   function paint() {
@@ -92,8 +101,7 @@ function makeConfirmed(button, act, notify) {
       setTimeout(() => ((sure = false), paint()), CONFIRM);
       return;
     }
-    const trouble = await act();
-    if (trouble) notify(trouble);
+    await act();
   });
   return (count, name) => {
     label = name(count);

@@ -10,8 +10,8 @@
  */
 import { framesPage } from "./api.js";
 import { cellOf } from "./cell.js";
+import { filled } from "./filter.js";
 import { makeGrid } from "./grid.js";
-import { filled } from "./log.js";
 import { rename } from "./router.js";
 import { makePages } from "./pages.js";
 import { byId, make, write } from "./write.js";
@@ -93,7 +93,10 @@ export function makeHistory(choice) {
       for (const name of FIELDS) fill(form, name, query);
       ask();
     },
-    close: () => (open = false),
+    close() {
+      open = false;
+      clearTimeout(typing);
+    },
     search: () => byId("history-text").focus(),
     grid,
     /** The frame of the cell that has the focus. */

@@ -6,7 +6,7 @@
  * its Space and a slider its arrows. What a key means depends on where one is: each view brings the acts
  * that it can do, and keys without one are left to the browser.
  *
- * @typedef {"next" | "previous" | "down" | "up" | "enter" | "stop" | "play" | "back" | "on" | "compare" | "search" | "help" | "leave"} Act
+ * @typedef {"next" | "previous" | "down" | "up" | "enter" | "stop" | "play" | "back" | "on" | "compare" | "undo" | "search" | "help" | "leave"} Act
  * @typedef {Partial<Record<Act, () => void>>} Acts
  */
 import { make } from "./write.js";
@@ -23,7 +23,8 @@ const KEYS = [
   ["[", ["["], "back", "one step back"],
   ["]", ["]"], "on", "one step on"],
   ["c", ["c"], "compare", "choose it for a comparison"],
-  ["/", ["/"], "search", "search the history"],
+  ["u", ["u"], "undo", "undo what was done last, while that is offered"],
+  ["/", ["/"], "search", "search the history, or the log there"],
   ["?", ["?"], "help", "show these keys"],
   ["Esc", ["Escape"], "leave", "leave, or come back to now"],
 ];

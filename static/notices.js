@@ -2,6 +2,9 @@
 /**
  * What no card can show (a refused file, a model that does not load) and what was just done, with a way
  * back where there is one; until a person waves it away.
+ *
+ * Notices lie at the window's foot, over the page: one that comes or goes moves no button under a hand. Over
+ * a dialog they lie within it, as nothing outside can be reached then.
  */
 import { make } from "./write.js";
 
@@ -17,7 +20,8 @@ const UNDO = 12_000;
 
 /**
  * @param {HTMLElement} list
- * @returns {Notify}
+ * @returns {{ notify: Notify, undo: () => void, over: (dialog: HTMLElement | null) => void }}
+ *   `undo` takes back what was done last, while that is offered
  */
 export function makeNotices(list) {
   /** @type {Notify} */
@@ -29,7 +33,12 @@ export function makeNotices(list) {
     while (list.childElementCount > KEPT) list.lastElementChild?.remove();
     if (undo) setTimeout(() => notice.contains(document.activeElement) || notice.remove(), UNDO);
   }
-  return notify;
+  const home = list.parentElement;
+  return {
+    notify,
+    undo: () => /** @type {HTMLElement | null} */ (list.querySelector(".undo"))?.click(),
+    over: (dialog) => (dialog ?? home)?.append(list),
+  };
 }
 
 /**

@@ -157,7 +157,8 @@ function swap(sheet, image, fade) {
   // How many pixels the enlargement has to smooth over; see .picture in wall.css.
   image.style.setProperty("--across", String(image.naturalWidth));
   sheet.append(image);
-  if (!isStill()) image.animate({ opacity: [0, 1] }, fade);
+  // Half there at once: a fade from nothing would hide for its first display frames what has come.
+  if (!isStill()) image.animate({ opacity: [0.5, 1] }, fade);
 }
 
 /** Whether the person asked for no motion. */

@@ -23,6 +23,7 @@ const SUMMARIES = new Map(
     ["PreviewDeleted", ({ path, why }) => `${path}: ${why}`],
     ["FinalDeleted", ({ path, why }) => `${path}: ${why}`],
     ["FileMissing", ({ path }) => path],
+    ["EventRedacted", ({ event, fields }) => `event ${event}: ${fields.join(", ")} forgotten`],
     ["CancelRequested", ({ by, step }) => `by ${by}, at step ${step}`],
     ["FrameCancelled", ({ step }) => `at step ${step}`],
     ["FrameFailed", ({ kind, message }) => `${kind}: ${message}`],

@@ -8,6 +8,7 @@
  * @typedef {import("./fold.js").State} State
  * @typedef {import("./fold.js").Frame} Frame
  */
+import { takingBack } from "./anew.js";
 import { makeAnnouncer, tidings } from "./announce.js";
 import { frameDetail, prioritise, requestStop, sendPrompt, stopJob } from "./api.js";
 import { showArrivals } from "./arrivals.js";
@@ -39,10 +40,10 @@ let painting = false;
 /** @type {import("./router.js").Place} */
 let place = { view: "wall", frames: [], query: new URLSearchParams() };
 
-const notify = makeNotices(byId("notices"));
+const { notify, undo, over } = makeNotices(byId("notices"));
 const announce = makeAnnouncer(byId("said"));
 const banner = makeBanner(byId("banner"));
-const showHeader = makeHeader(notify);
+const showHeader = makeHeader(notify, offerBack);
 const choice = makeChoice(byId("tray"), (about) => {
   paintSoon();
   history.repaint(about);
@@ -54,11 +55,11 @@ const past = makePast(byId("past"), (state) => {
   then = state;
   paintSoon();
 });
-const detail = makeDetail({ stop: requestStop, again: makeAgain, choose: choice.toggle }, leaveFrame);
+const detail = makeDetail({ stop: stopOne, again: makeAgain, choose: choice.toggle }, over, leaveFrame);
 const rows = { developing: byId("developing"), waiting: byId("waiting"), ended: byId("ended") };
 const wall = makeWall(byId("wall"), rows, (frame, epoch) => makeCard(frame, { template: byId("card"), epoch, acts: {
-  stop: requestStop,
-  stopJob: ({ job }) => stopJob(job),
+  stop: stopOne,
+  stopJob: stopSiblings,
   prioritise: setPriority,
   again: async ({ id }) => {
     const found = await frameDetail(id);
@@ -66,6 +67,27 @@ const wall = makeWall(byId("wall"), rows, (frame, epoch) => makeCard(frame, { te
   },
   choose: ({ id }) => choice.toggle(id),
 } }));
+
+/** @param {Frame} frame */
+async function stopOne(frame) {
+  const trouble = await requestStop(frame);
+  if (!trouble) offerBack([frame]);
+  return trouble;
+}
+
+/** @param {Frame} frame  all of its job are stopped */
+async function stopSiblings({ job }) {
+  const siblings = [...(live?.frames.values() ?? [])].filter((frame) => frame.job === job);
+  const trouble = await stopJob(job);
+  if (!trouble) offerBack(siblings);
+  return trouble;
+}
+
+/** @param {readonly Frame[]} stopped  as they were before */
+function offerBack(stopped) {
+  const offer = takingBack(stopped);
+  if (offer) notify(offer.text, offer.undo);
+}
 
 /**
  * @param {Frame} frame
@@ -144,9 +166,9 @@ function open(next) {
 
 writeHelp(byId("keys"));
 showArrivals(byId("wall"));
-runForm(byId("new-prompt"));
+runForm(byId("new-prompt"), (accepted) => notify(queuedText(accepted), () => stopJob(accepted.job)));
 route(open, detail.look);
-listenForKeys(makeActs({ view: () => place.view, wall, past, history, compare, detail, choice }));
+listenForKeys(makeActs({ view: () => place.view, wall, past, history, log, compare, detail, choice, undo }));
 connect({
   state: (state) => {
     const another = live?.epoch !== state.epoch;

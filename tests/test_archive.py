@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from daemon import web
 from daemon.events.types import Event, JobAccepted
+from daemon.history import logpage
 from daemon.projections import pages
 from tests.hammer import one_more
 from tests.serving import PATIENCE, Site, site
@@ -114,6 +115,7 @@ async def test_filters_do_what_they_say(
         ("/api/frames?since=yesterday", "'yesterday' is no moment"),
         ("/api/log?type=PreviewWriten", "did you mean PreviewWritten?"),
         ("/api/log?frame=x", "'x' is no frame's number"),
+        (f"/api/log?text={'x' * 201}", "at most 200 characters"),
         ("/api/state?at=soon", "'soon' is no moment"),
     ],
 )
@@ -164,6 +166,55 @@ async def test_the_log_is_filtered_and_paged_both_ways(client: httpx.AsyncClient
     assert len({hashlib.sha256().digest(), first.hash, second.hash}) == 3
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("FOX", [1, 2, 5]),
+        ("snow fox", [2]),
+        ("übEr", [2]),
+        ("100%", [2]),
+        ("a_b", [5]),
+        ('say"hi', [2]),
+        ("cat', 1); --", []),
+        ("steps", []),
+        ("taesd", []),
+        ("latent2rgb", [4]),
+        ("previewwritten", [4]),
+    ],
+)
+async def test_the_log_is_searched_for_words(
+    client: httpx.AsyncClient, served: Site, text: str, found: list[int]
+) -> None:
+    """Each word is in the event's type or in what it says, whatever the case, and never in a field's name."""
+    told: list[Event] = [
+        replace(accepted(1, 1), prompt=prompt(b'{"prompt": "a red Fox"}')),
+        replace(accepted(2, 2), prompt=prompt('{"prompt": "100% snow ÜBER a fox, say\\"hi"}'.encode())),
+        created(1),
+        replace(previewed(1), path="frames/a.png"),
+        replace(finished(1), path="frames/a_b.png"),
+    ]
+    await served.log.decide(lambda _: told)
+    assert [event["seq"] for event in (await ask(client, "/api/log", text=text))["events"]] == found
+
+
+async def test_a_search_looks_through_a_stretch_at_a_time(
+    client: httpx.AsyncClient, served: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page may have nothing and still say where to go on; to the end, either way, nothing is left out."""
+    monkeypatch.setattr(logpage, "STRETCH", 3)
+    await served.log.append(accepted())
+    await served.log.append(created())
+    for step in range(1, 9):
+        await served.log.append(replace(previewed(step), method="taesd" if step in (1, 7) else "latent2rgb"))
+    for order, place, expected in (("asc", "after", [3, 9]), ("desc", "before", [9, 3])):
+        asked: list[dict[str, Any]] = [await ask(client, "/api/log", text="taesd", order=order, limit=1)]
+        while (following := asked[-1]["next"]) is not None:
+            query = {"text": "taesd", "order": order, "limit": 1, place: following}
+            asked.append(await ask(client, "/api/log", **query))
+        assert [event["seq"] for page in asked for event in page["events"]] == expected
+        assert len(asked) > 2
+
+
 async def test_the_wall_of_any_moment_is_what_a_viewer_saw_then(
     client: httpx.AsyncClient, served: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,15 +226,16 @@ async def test_the_wall_of_any_moment_is_what_a_viewer_saw_then(
     while served.log.position < 400:
         await served.log.decide(one_more(dice, list(served.log.state.open)))
         walls[served.log.position] = msgspec.json.decode(served.web.snapshot())
-    older = 0
+    older, timed = 0, False
     for seq in dice.sample(sorted(walls), 25):
         state = await ask(client, "/api/state", at=seq)
         (recorded,) = await served.log.read(seq - 1, 1)
         assert msgspec.convert(state["ts"], type(recorded.ts)) == recorded.ts
-        for key in ("position", "frames", "older", "paused_by"):
+        for key in ("position", "frames", "older", "paused_by", "paces"):
             assert state[key] == walls[seq][key], (seq, key)
-        older = max(older, state["older"])
+        older, timed = max(older, state["older"]), timed or bool(state["paces"])
     assert older > 20
+    assert timed
 
 
 async def test_a_moment_can_be_a_time_and_must_have_been(client: httpx.AsyncClient, served: Site) -> None:

@@ -1,5 +1,7 @@
 """The routes and their guards over real sockets: who is refused, and what is answered to the others."""
 
+import asyncio
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -275,6 +277,21 @@ async def test_of_two_servers_on_one_port_the_second_is_told() -> None:
     """At once, and with what to do."""
     with listen("127.0.0.1", 0) as first, pytest.raises(OSError, match="choose another --port"):
         listen("127.0.0.1", first.getsockname()[1])
+
+
+async def test_what_is_written_goes_out_at_once() -> None:
+    """No answer waits for the acknowledgement of what was sent before it (Nagle's algorithm is off)."""
+    connected: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        accepted: socket.socket = writer.get_extra_info("socket")
+        connected.set_result(accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        writer.close()
+
+    with listen("127.0.0.1", 0) as listener, anyio.fail_after(PATIENCE):
+        async with await asyncio.start_server(hear, sock=listener):
+            with socket.create_connection(listener.getsockname()):
+                assert await connected
 
 
 async def test_the_queue_is_paused_and_resumed_by_someone(client: httpx.AsyncClient, served: Site) -> None:

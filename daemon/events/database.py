@@ -1,7 +1,7 @@
 """The DuckDB file: its schema, its settings, and rows in and out."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -100,9 +100,11 @@ def read(connection: duckdb.DuckDBPyConnection, after: int, limit: int) -> list[
     return [_row(found) for found in connection.execute(query, (after, limit)).fetchall()]
 
 
-def stream(connection: duckdb.DuckDBPyConnection, condition: str = "true") -> Iterator[Row]:
-    """The rows that fulfil a condition in SQL, in order, as they are fetched."""
-    found = connection.execute(f"SELECT {_COLUMNS} FROM events WHERE {condition} ORDER BY seq")
+def stream(
+    connection: duckdb.DuckDBPyConnection, condition: str = "true", values: Sequence[object] = ()
+) -> Iterator[Row]:
+    """The rows that fulfil a condition in SQL, in order, as they are fetched; `values` of its `?`s."""
+    found = connection.execute(f"SELECT {_COLUMNS} FROM events WHERE {condition} ORDER BY seq", values)
     while some := found.fetchmany(_BATCH):
         yield from map(_row, some)
 

@@ -7,7 +7,7 @@ from typing import Any
 import duckdb
 import msgspec
 
-from daemon.projections import frames, rebuilding, restoring, rows
+from daemon.projections import frames, rebuilding, restoring, rows, throughput
 from daemon.projections.frames import ENDED, Frame
 from daemon.projections.state import KEPT
 
@@ -92,6 +92,8 @@ class Wall(msgspec.Struct, frozen=True, kw_only=True):
     """Those that were open, and the newest that had ended, by number."""
     older: int
     """Ended frames that are not among them."""
+    paces: list[dict[str, Any]]
+    """What pictures had taken by then, as `throughput.told`."""
 
 
 def wall(connection: duckdb.DuckDBPyConnection, seq: int) -> Wall:
@@ -108,12 +110,14 @@ def wall(connection: duckdb.DuckDBPyConnection, seq: int) -> Wall:
         found = [rows.read(Frame, one) for one in connection.execute(query).fetchall()]
         ((total,),) = connection.execute(_TOTAL.format(seq=seq)).fetchall()
         paused_by = restoring.paused_by(connection, seq)
+        paces = throughput.told(restoring.paces(connection, seq))
     finally:
         connection.rollback()
     ended = [frame.id for frame in found if frame.status in ENDED and frame.preview is None]
     gone = {*ended[:-KEPT]}
     shown = [frame for frame in found if frame.id not in gone]
-    return Wall(ts=rows.time(ts), paused_by=paused_by, frames=shown, older=total - len(shown))
+    older = total - len(shown)
+    return Wall(ts=rows.time(ts), paused_by=paused_by, frames=shown, older=older, paces=paces)
 
 
 _THERE = """jobs WHERE id <= (

@@ -37,7 +37,7 @@ def restore(connection: duckdb.DuckDBPyConnection, state: State) -> None:
     being_made = [number for number in state.open if state.frames[number].status in BEING_MADE]
     state.clocks.update(_clocks(connection, being_made, state.position))
     state.prompts.update(_prompts(connection, list(state.jobs)))
-    state.paces.update(_paces(connection))
+    state.paces.update(paces(connection))
     state.paused_by = paused_by(connection, state.position)
     ((job, frame),) = connection.execute(
         "SELECT (SELECT max(id) FROM jobs), (SELECT max(id) FROM frames)"
@@ -168,16 +168,23 @@ def paused_by(connection: duckdb.DuckDBPyConnection, position: int) -> str | Non
     return found[0][0] if found else None
 
 
-def _paces(connection: duckdb.DuckDBPyConnection) -> list[tuple[Kind, Pace]]:
+def paces(connection: duckdb.DuckDBPyConnection, by: int | None = None) -> list[tuple[Kind, Pace]]:
+    """What each kind of picture took, of all that have ended, or had ended by that event."""
+    then = "" if by is None else f"WHERE frame IN ({_ENDED_BY.format(seq=by)})"
     found = connection.execute(
-        """
+        f"""
         SELECT model, width, height, sampler, count(*) FILTER (outcome = 'done'),
             coalesce(sum(picture_us) FILTER (outcome = 'done'), 0)::BIGINT,
             sum(timed_steps)::BIGINT, sum(timed_us)::BIGINT
-        FROM timings GROUP BY model, width, height, sampler
+        FROM timings {then} GROUP BY model, width, height, sampler
         """
     ).fetchall()
     return [((model, width, height, sampler), Pace(*sums)) for model, width, height, sampler, *sums in found]
+
+
+_ENDED_BY = """
+SELECT frame FROM events WHERE type IN ('FinalWritten', 'FrameCancelled', 'FrameFailed') AND seq <= {seq}
+"""
 
 
 def _prepare(connection: duckdb.DuckDBPyConnection) -> None:

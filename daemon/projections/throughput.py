@@ -1,13 +1,16 @@
 """How long pictures take, and what stopping them saves: one `Timing` per attempt that came to an end.  PURE
 
 A projection like `frames` and `jobs`, and the shortest one to learn from: a row, a fold, the same fold in
-SQL for the rebuild, and a view that sums it up. The page's and the command line's estimates read `Pace`.
+SQL for the rebuild, and a view that sums it up. A snapshot tells each `Pace`, for estimates.
 """
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
+from operator import itemgetter
+from typing import Any
 
 import msgspec
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from daemon.events.types import (
     Event,
@@ -84,6 +87,13 @@ Kind = tuple[str, int, int, str]
 def kind(timing: Timing) -> Kind:
     """Which pictures this one speaks for."""
     return timing.model, timing.width, timing.height, timing.sampler
+
+
+def told(paces: Iterable[tuple[Kind, Pace]]) -> list[dict[str, Any]]:
+    """Paces as a snapshot has them, in the order of their kinds."""
+    names = ("model", "width", "height", "sampler")
+    ordered = sorted(paces, key=itemgetter(0))
+    return [{**dict(zip(names, each, strict=True)), **asdict(pace)} for each, pace in ordered]
 
 
 def tick(clock: Clock | None, event: Event, ts: datetime) -> Clock | None:

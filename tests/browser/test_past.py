@@ -4,6 +4,7 @@ import re
 
 from playwright.sync_api import Page, expect
 
+from daemon.events.types import BY_NAME
 from tests.browser.views import LONG, SHORT, begun, card, events, finish, kept, open_view, order, submit
 from tests.daemons import Daemon
 
@@ -110,6 +111,7 @@ def test_the_log_comes_as_it_grows_and_is_filtered(page: Page, daemon: Daemon) -
     """Newest first, each event with the hash that the daemon tells, by type and by frame."""
     (frame,) = finish(daemon, SHORT, steps=3)
     open_view(page, "Log")
+    expect(page.get_by_label("Type of event").locator("option")).to_have_text(["any event", *sorted(BY_NAME)])
     newest = page.locator("#events .event").first
     expect(newest).to_have_attribute("data-type", "PreviewDeleted")
     (later,) = finish(daemon, SHORT, steps=3)
@@ -125,3 +127,28 @@ def test_the_log_comes_as_it_grows_and_is_filtered(page: Page, daemon: Daemon) -
     expect(page.locator("#events .words").last).to_contain_text(f"step {fitting[0]['data']['step']} of 3")
     finish(daemon, SHORT, steps=3)
     expect(page.locator("#events .event")).to_have_count(len(fitting))
+
+
+def test_the_log_is_searched_in_words_now_and_back(page: Page, daemon: Daemon) -> None:
+    """/ goes to the field; what was said long before is found, and joined by what is said from now on."""
+    (before,) = finish(daemon, {**SHORT, "prompt": "a shy Okapi"}, steps=2)
+    finish(daemon, SHORT, steps=2)
+    open_view(page, "Log")
+    page.keyboard.press("/")
+    expect(page.get_by_label("Words in the event")).to_be_focused()
+    page.keyboard.type("okapi shy")
+    rows = page.locator("#events .event")
+    told = events(daemon, text="okapi shy")
+    assert [event["type"] for event in told] == ["JobAccepted", "FinalWritten"]
+    expect(rows).to_have_count(2)
+    expect(rows.first.locator(".whom")).to_have_text(f"frame {before}")
+    expect(page).to_have_url(re.compile("#/log.text=okapi"))
+
+    finish(daemon, SHORT, steps=2)
+    finish(daemon, {**SHORT, "prompt": "another shy okapi"}, steps=2)
+    expect(rows).to_have_count(4)
+    expect(rows.first).to_have_attribute("data-type", "FinalWritten")
+    page.reload()
+    expect(rows).to_have_count(4)
+    page.get_by_label("Words in the event").fill("no such words")
+    expect(page.locator("#log-said")).to_have_text("No event fits.")

@@ -112,6 +112,69 @@ def test_a_job_then_the_waiting_then_all_are_stopped(page: Page, daemon: Daemon)
     expect(card(page, running)).to_have_attribute("data-status", "cancelled")
 
 
+def test_a_stop_before_the_begin_is_taken_back(page: Page, daemon: Daemon) -> None:
+    """Of a frame by u, of a job and of all that wait by Undo: the same prompt, seeds and priority."""
+    (running,) = submit(daemon, LONG)
+    (one,) = submit(daemon, SHORT, priority=3)
+    begun(page, running)
+
+    card(page, one).locator(".stop").click()
+    expect(card(page, one)).to_have_attribute("data-status", "cancelled")
+    expect(page.locator("#notices")).to_contain_text(f"Frame {one} was stopped before it began.")
+    page.keyboard.press("u")
+    again = card(page, one + 1)
+    expect(again).to_have_attribute("data-status", "queued")
+    expect(again.locator(".facts")).to_contain_text("seed 7")
+    expect(again.locator(".facts")).to_contain_text("priority 3")
+    expect(page.locator("#notices .undo")).to_have_count(0)
+
+    several = submit(daemon, SHORT, count=3)
+    card(page, several[0]).locator(".stop-job").click()
+    expect(page.locator("#notices")).to_contain_text("3 frames were stopped before they began.")
+    page.get_by_role("button", name="Undo").click()
+    anew = [card(page, several[2] + number) for number in (1, 2, 3)]
+    for seed, each in enumerate(anew, start=7):
+        expect(each.locator(".facts")).to_contain_text(f"seed {seed}")
+    expect(anew[0].locator(".stop-job")).to_have_text("Stop job (3)")
+
+    page.locator("#stop-waiting").dblclick()
+    expect(page.locator("#waiting .card")).to_have_count(0)
+    expect(page.locator("#notices")).to_contain_text("4 frames were stopped before they began.")
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator("#waiting .card")).to_have_count(4)
+    expect(page.locator("#waiting .card").first.locator(".facts")).to_contain_text("priority 3")
+
+
+def test_notices_cover_nothing_that_moves(page: Page, daemon: Daemon) -> None:
+    """One that comes or goes leaves every card where it was: a click on its way still meets its button."""
+    (running,) = submit(daemon, LONG)
+    _, second = submit(daemon, SHORT) + submit(daemon, SHORT)
+    stop = begun(page, running).locator(".stop")
+    expect(card(page, second)).to_be_visible()
+    place = "(button) => button.getBoundingClientRect().y + scrollY"
+    before = stop.evaluate(place)
+    card(page, second).locator(".sooner").click()
+    expect(page.locator("#notices .undo")).to_be_visible()
+    assert stop.evaluate(place) == before
+    page.get_by_role("button", name="Dismiss").click()
+    expect(page.locator("#notices .undo")).to_have_count(0)
+    assert stop.evaluate(place) == before
+
+
+def test_a_picture_made_again_from_a_closer_look_is_taken_back_there(page: Page, daemon: Daemon) -> None:
+    """The offer to undo lies over the dialog, where it can be seen and pressed."""
+    (frame,) = finish(daemon, SHORT, steps=2)
+    submit(daemon, LONG)
+    page.goto(f"{daemon.url}#/frame/{frame}")
+    shown = page.locator("#frame")
+    shown.locator(".again").click()
+    shown.get_by_role("button", name="Undo").click()
+    page.keyboard.press("Escape")
+    expect(shown).to_be_hidden()
+    expect(card(page, frame + 2)).to_have_attribute("data-status", "cancelled")
+    assert page.locator("#notices").evaluate("(list) => list.closest('dialog')") is None
+
+
 def test_the_form_sends_a_prompt_and_shows_its_faults_in_place(page: Page) -> None:
     """A fault stands under the field it names; put right, the prompt becomes a frame."""
     page.get_by_label("Prompt", exact=True).fill("a blue boat")
@@ -128,6 +191,23 @@ def test_the_form_sends_a_prompt_and_shows_its_faults_in_place(page: Page) -> No
     said = page.locator("output").text_content() or ""
     (frame,) = re.findall(r"frame (\d+)", said)
     expect(card(page, int(frame))).to_have_attribute("data-status", "done")
+
+
+def test_a_prompt_that_was_sent_is_taken_back(page: Page, daemon: Daemon) -> None:
+    """By Undo or its key; while someone types, u is a letter."""
+    (running,) = submit(daemon, LONG)
+    begun(page, running)
+    field = page.get_by_label("Prompt", exact=True)
+    field.fill("a blue boat")
+    field.press("Enter")
+    sent = card(page, running + 1)
+    expect(sent).to_have_attribute("data-status", "queued")
+    field.press("u")
+    expect(field).to_have_value("u")
+    expect(sent).to_have_attribute("data-status", "queued")
+    sent.focus()
+    page.keyboard.press("u")
+    expect(sent).to_have_attribute("data-status", "cancelled")
 
 
 def test_a_paused_queue_waits_until_it_is_resumed(page: Page, daemon: Daemon) -> None:

@@ -4,8 +4,9 @@ import assert from "node:assert/strict";
 import { mock, test } from "node:test";
 
 import { makeAnnouncer, tidings } from "../../static/announce.js";
+import { passes } from "../../static/filter.js";
+import { runs } from "../../static/anew.js";
 import { rowsNear } from "../../static/grid.js";
-import { passes } from "../../static/log.js";
 import { makePages } from "../../static/pages.js";
 import { terms } from "../../static/parameters.js";
 import { placeAt } from "../../static/router.js";
@@ -96,6 +97,21 @@ test("the log's filters are its own words", () => {
   assert.ok(passes(message, new URLSearchParams("type=FinalWritten&frame=7")));
   assert.ok(!passes(message, new URLSearchParams("frame=8")));
   assert.ok(!passes(message, new URLSearchParams("job=1")));
+});
+
+test("words are looked for in what an event says, not in what its fields are called", () => {
+  const data = { frame: 7, path: "frames/a_b.png", prompt: { prompt: '100% snow ÜBER a "fox"', steps: 24 } };
+  const found = (/** @type {string} */ text) => passes({ seq: 1, ts: "", type: "JobAccepted", cause: null, data }, new URLSearchParams({ text }));
+  for (const text of ["FOX", "snow fox", "übEr", "100%", '"fox"', "a_b", "jobaccepted", "24"]) assert.ok(found(text), text);
+  for (const text of ["cat", "snow cat", "steps", "path", "a.b", "(", "\\"]) assert.ok(!found(text), text);
+});
+
+test("stopped frames are queued anew in as few jobs as their seeds allow", () => {
+  const frame = (/** @type {number} */ id, /** @type {number} */ job, /** @type {number} */ seed) => /** @type {any} */ ({ id, job, seed });
+  const told = (/** @type {any[]} */ frames) => runs(frames).map(({ first, count }) => [first.id, count]);
+  assert.deepEqual(told([]), []);
+  assert.deepEqual(told([frame(3, 1, 9), frame(1, 1, 7), frame(2, 1, 8)]), [[1, 3]]);
+  assert.deepEqual(told([frame(1, 1, 7), frame(3, 1, 9), frame(4, 2, 10)]), [[1, 1], [3, 1], [4, 1]]);
 });
 
 test("an event of a type that this page does not know is still told", () => {
