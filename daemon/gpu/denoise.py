@@ -190,7 +190,7 @@ def step_together(states: Sequence[Denoise], ask: Predict | None = None) -> list
     """
     numbers = [state.calls for state in states]
     with torch.inference_mode():
-        for place in range(max(map(len, numbers))):
+        for place in range(max(map(len, numbers), default=0)):
             due = [
                 (state, its[place]) for state, its in zip(states, numbers, strict=True) if place < len(its)
             ]
