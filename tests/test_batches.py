@@ -33,7 +33,7 @@ def batching(tmp_path_factory: pytest.TempPathFactory, demo_checkpoint: Path) ->
 
 
 def queued(daemon: Daemon, **jobs: dict[str, Any]) -> list[int]:
-    """Have jobs wait until all are there; the first frame of each."""
+    """Have jobs, each of a name of its own, wait until all are there; the first frame of each."""
     daemon.post("api/queue/pause", {})
     return [dropped(daemon, f"{name}.json", job)[1] for name, job in jobs.items()]
 
@@ -94,6 +94,25 @@ def test_frames_of_two_jobs_are_made_at_once_and_a_misfit_by_itself(batching: Da
         events[-1]["seq"] for frame, events in stories.items() if frame != misfit
     )
     assert not [file for file in batching.home.frames.iterdir() if file.suffix != ".png"]
+
+
+def test_a_checkpoint_in_memory_is_used_before_another_is_read(
+    batching: Daemon, demo_checkpoint: Path
+) -> None:
+    """Of two in turns each is read once, and the first one's second frame does not wait for the other."""
+    for name in ("one", "two"):
+        (batching.home.checkpoints / name).symlink_to(demo_checkpoint)
+    frames = queued(
+        batching,
+        of_one={**QUICK, "model": "one"},
+        of_two={**QUICK, "model": "two"},
+        more_of_one={**QUICK, "model": "one", "steps": 5},
+        more_of_two={**QUICK, "model": "two", "steps": 5},
+    )
+    batching.post("api/queue/resume", {})
+    begun = {frame: ended(batching, frame)[0]["seq"] for frame in frames}
+    of_one, of_two, more_of_one, more_of_two = frames
+    assert sorted(begun, key=lambda frame: begun[frame]) == [of_one, more_of_one, of_two, more_of_two]
 
 
 def test_one_that_is_stopped_leaves_the_others(batching: Daemon) -> None:

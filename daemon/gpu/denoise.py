@@ -230,10 +230,11 @@ def predict(calls: Sequence[Call]) -> list[torch.Tensor]:
     """One call of the UNet for all of them; what it says to each, led by its prompt."""
     states = [call.state for call in calls]
     rows = [len(state.embeds) for state in states]
+    each = [call for call, count in zip(calls, rows, strict=True) for _ in range(count)]
     checkpoint = states[0].checkpoint
     # Some samplers answer in float32 whatever the UNet is in.
-    scaled = [call.scaled.to(checkpoint.dtype) for call in calls for _ in call.state.embeds]
-    times = [call.state.times[call.number] for call in calls for _ in call.state.embeds]
+    scaled = [call.scaled.to(checkpoint.dtype) for call in each]
+    times = [call.state.times[call.number] for call in each]
     guidance = [state.guidance for state in states if state.guidance is not None]
     predicted: torch.Tensor = checkpoint.pipe.unet(
         _joined(scaled),

@@ -9,6 +9,9 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
+from hypothesis import given as drawn
+from hypothesis import strategies as st
 
 from daemon.gpu import denoise, sdxl, snapshots, wire
 from daemon.gpu.formats import Pixels
@@ -129,3 +132,24 @@ def test_what_keeps_pictures_apart(checkpoint: sdxl.Checkpoint, plain: wire.Begi
     assert not alike(width=72)
     assert not alike(prompt="a fox BREAK snow")
     assert not alike(negative_prompt="grey BREAK dull")
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@drawn(st.sampled_from(SAMPLERS), st.lists(st.tuples(st.integers(1, 7), st.booleans()), max_size=12))
+def test_any_company_at_any_step(
+    checkpoint: sdxl.Checkpoint, plain: wire.Begin, sampler: str, rounds: list[tuple[int, bool]]
+) -> None:
+    """Three pictures step in whatever company is drawn, or are stored and put back; each ends as if alone."""
+    asked = four(plain, sampler=sampler, scheduler="sgm_uniform", steps=4, width=32, height=32)[:3]
+    states = [denoise.begin(checkpoint, one) for one in asked]
+    for company, put_back in [*rounds, *[(7, False)] * 4]:
+        here = [n for n in range(3) if company >> n & 1 and states[n].step < states[n].steps]
+        if put_back:
+            for n in here:
+                kept = snapshots.take(states[n])
+                states[n] = denoise.begin(checkpoint, asked[n])
+                snapshots.restore(states[n], kept)
+        denoise.step_together([states[n] for n in here])
+    for state, one in zip(states, asked, strict=True):
+        assert state.step == state.steps
+        assert apart(denoise.finish(state), alone(checkpoint, one)) <= APART

@@ -86,7 +86,7 @@ def child(fresh: Child) -> Child:
     """The child once it is ready."""
     ready = fresh.hear()
     assert isinstance(ready, wire.Ready)
-    assert ready.device == "cpu"
+    assert (ready.device, ready.batch) == ("cpu", 1)
     assert set(ready.versions) == {"torch", "diffusers", "transformers"}
     return fresh
 
