@@ -90,7 +90,7 @@ def some_steps(
     """A turn, and all that it left to the encoder."""
     for _ in range(A_ROUND):
         show(state, denoise.step(state))
-    encoder.drain()
+    encoder.drain(1)
 
 
 def inline(pixels: formats.Pixels, folder: Path) -> None:

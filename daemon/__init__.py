@@ -71,14 +71,15 @@ queue, the tables, the page) is a fold of that log.
   commands/     one module per command: submit, status, queue (cancel, pause …), doctor, samplers, sql, log,
                 replay, verify, export, rebuild, prune, redact; and what they are made of: options, terms,
                 progress, rows, handing_in, waiting, overview, findings, house, machine, weights
-  gpu/          in the daemon: plan (which frame next, PURE) · wire (the messages, PURE) ·
-                process (a child and its pipes) · device (one task per device) ·
-                making (one frame's making) · stored (frames' states on disk) ·
+  gpu/          in the daemon: plan (which frames next, and which at once, PURE) · wire (the messages,
+                PURE) · process (a child and its pipes) · device (one task per device) · warm (what its
+                child holds in memory) · making (one frame's making) · stored (frames' states on disk) ·
                 recovery (frames whose maker is gone);
                 probe (what torch sees, for the doctor);
-                in the child only: child · orders · work · sdxl · single_file · denoise · conditioning ·
-                images · hires · precision · loras · samplers · snapshots · view (what of a frame is shown,
-                when) · previews · taesd · formats (pixels → PNG, JPEG, WebP) · thumbnails;
+                in the child only: child · orders · work (a batch from its begin to its ends) · hardware ·
+                spare (when memory runs out) · sdxl · single_file · denoise · conditioning · images · hires ·
+                precision · loras · samplers · snapshots · view (what of a frame is shown, when) · previews ·
+                taesd · formats (pixels → PNG, JPEG, WebP) · thumbnails;
                 in a process of its own: animation (a strip → WebP or GIF)
 
 Start with `events/types`, then `app`.

@@ -49,6 +49,16 @@ StoreOption = Annotated[
         help="Store a picture's state every so many seconds of work, to go on after a crash.", min=0
     ),
 ]
+BatchOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Make up to so many pictures that fit together at the same time. Left out: as the device bears, "
+        "on a CPU one.",
+        min=1,
+        max=16,
+        show_default=False,
+    ),
+]
 IdleOption = Annotated[bool, typer.Option("--until-idle", help="End when there is nothing left to do.")]
 LinesOption = Annotated[
     bool, typer.Option("--json", help="Say each thing as one line of JSON, for programs.")
@@ -84,6 +94,7 @@ def up(
     ] = DEMO,
     device: DeviceOption = "auto",
     store_every: StoreOption = 5.0,
+    batch: BatchOption = None,
     until_idle: IdleOption = False,
     as_json: LinesOption = False,
 ) -> None:
@@ -96,6 +107,7 @@ def up(
             model=model,
             device=device,
             store_every=store_every,
+            batch=batch,
             until_idle=until_idle,
         ),
         as_json,

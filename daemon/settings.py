@@ -127,5 +127,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """`cpu`, `cuda:0` …; `auto` takes the first GPU, else the CPU."""
     store_every: float = 5.0
     """Seconds of work that a crash may cost: so often a frame's state is stored."""
+    batch: int | None = None
+    """Pictures of a megapixel to be made at the same time, at most; None for what suits the device."""
     until_idle: bool = False
     """End once the inbox is empty and every job has ended."""

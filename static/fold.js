@@ -28,7 +28,7 @@
  * @property {number} step  the last one that has a picture; once cancelled, the last one made
  * @property {number} steps
  * @property {number} attempt
- * @property {number} device_deaths  devices that died while making it
+ * @property {number} device_deaths  devices that died while making it and nothing else
  * @property {string | null} generator
  * @property {string | null} device
  * @property {string | null} path  of the final picture, until it is deleted or missed
@@ -199,8 +199,9 @@ const CHANGES = new Map(
     ["FrameFailed", (_, { message, attempt }, ts) => ({
       status: "failed", error: message, attempt, finished_at: ts,
     })],
-    ["FrameInterrupted", (frame, { why }) => ({
-      status: "queued", device_deaths: frame.device_deaths + (why === "device_died" ? 1 : 0),
+    // Of several that died together, none is held to be the cause.
+    ["FrameInterrupted", (frame, { why, together = 1 }) => ({
+      status: "queued", device_deaths: frame.device_deaths + (why === "device_died" && together === 1 ? 1 : 0),
     })],
     ["FrameResumed", (frame, { step, attempt, device, path }) => ({
       status: runningUnlessStopping(frame), step, attempt, device, preview: path,

@@ -127,9 +127,11 @@ def failed(frame: int = 1, job: int = 1) -> FrameFailed:
     return FrameFailed(frame=frame, job=job, attempt=1, kind="internal", message="boom")
 
 
-def interrupted(frame: int = 1, job: int = 1) -> FrameInterrupted:
+def interrupted(frame: int = 1, job: int = 1, together: int = 1) -> FrameInterrupted:
     """Its device died."""
-    return FrameInterrupted(frame=frame, job=job, step=1, why="device_died", message="killed")
+    return FrameInterrupted(
+        frame=frame, job=job, step=1, why="device_died", message="killed", together=together
+    )
 
 
 def resumed(frame: int = 1, job: int = 1, attempt: int = 2) -> FrameResumed:

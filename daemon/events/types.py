@@ -152,6 +152,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Of the files of the prompt's `loras`, in their order."""
     image_sha256: str | None = None
     """Of the file that the picture began with."""
+    batch: int = 1
+    """The most pictures, with this one, that were made at once. Of 1 the pixels follow from all else here bit
+    for bit; a larger one rounds sums otherwise, by a shade at most."""
 
 
 class FinalWritten(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -283,6 +286,8 @@ class FrameInterrupted(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     step: Step
     why: Literal["daemon_died", "daemon_stopped", "device_died"]
     message: str
+    together: int = 1
+    """Frames, with this one, that the device was making: of several, none is held to be the cause."""
 
 
 class FrameResumed(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -3,10 +3,13 @@
 Between any two steps the state can be looked at, kept or dropped, and nothing is paid for a picture
 that nobody wants: only `finish` decodes. Every operation is the one that `StableDiffusionXLPipeline`
 makes, in its order, so with the same seed the pixels are equal bit for bit on a CPU.
+
+Pictures that are made together share the call of the UNet and nothing else: each has its own scheduler,
+noise and place in its schedule, so it can leave, be stored and go on alone between any two steps.
 """
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,12 +64,36 @@ class Denoise:
     """The earlier pass's `sigmas`."""
     step: int = 0
     """Steps made, as a person counts them: samplers of second order call the UNet twice but in the last."""
+    batch: int = 1
+    """The most pictures that a call of the UNet was for, this one included."""
 
     @property
     def steps(self) -> int:
         """Steps to make in all."""
         order: int = self.scheduler.order
         return self.before - (-(len(self.times) - self.skipped) // order) + self.after
+
+    @property
+    def calls(self) -> range:
+        """The calls of the UNet, as its schedule counts them, that the next step makes."""
+        order: int = self.scheduler.order
+        first = self.skipped + (self.step - self.before) * order
+        return range(first, min(first + order, len(self.times)))
+
+
+@dataclass(frozen=True)
+class Call:
+    """What one picture asks the UNet."""
+
+    state: Denoise
+    scaled: torch.Tensor
+    """The latent in the UNet's own scale."""
+    number: int
+    """In the picture's schedule."""
+
+
+Predict = Callable[[Sequence[Call]], list[torch.Tensor]]
+"""What the UNet says to each, led by its prompt."""
 
 
 @dataclass(frozen=True)
@@ -144,21 +171,50 @@ def _origin(
 
 def step(state: Denoise) -> Denoised:
     """Advance by one step, in place."""
-    first = state.skipped + (state.step - state.before) * state.scheduler.order
+    return step_together([state])[0]
+
+
+def alike(state: Denoise) -> object:
+    """What must be equal in pictures for them to share a call of the UNet: checkpoint, size, and as many
+    tokens. Prompts of more chunks stay among themselves: filling the others up with empty ones, which the
+    UNet looks at too, would make other pictures of them.
+    """
+    embeds = state.embeds.shape[1:]
+    return id(state.checkpoint), state.latent.shape, embeds, state.guidance is None
+
+
+def step_together(states: Sequence[Denoise], ask: Predict | None = None) -> list[Denoised]:
+    """Advance each by one step, in place. They are `alike`, but may stand anywhere in their schedules.
+
+    `ask` is `predict`, or leads to it.
+    """
+    numbers = [state.calls for state in states]
     with torch.inference_mode():
-        denoised = _advance(state, first)
-        for call in range(first + 1, min(first + state.scheduler.order, len(state.times))):
-            denoised = _advance(state, call)
-    state.denoised = denoised
+        for place in range(max(map(len, numbers), default=0)):
+            due = [
+                (state, its[place]) for state, its in zip(states, numbers, strict=True) if place < len(its)
+            ]
+            calls = [_scaled(state, number) for state, number in due]
+            for call, answer in zip(calls, (ask or predict)(calls), strict=True):
+                call.state.denoised = _advance(call, answer)
+    return [_seen(state, its[0]) for state, its in zip(states, numbers, strict=True)]
+
+
+def _seen(state: Denoise, first: int) -> Denoised:
+    assert state.denoised is not None
     state.step += 1
-    return Denoised(denoised, state.sigmas[first])
+    return Denoised(state.denoised, state.sigmas[first])
 
 
-def _advance(state: Denoise, call: int) -> torch.Tensor:
-    """One call of the UNet and what the sampler makes of it; answers x0 as that call predicts it."""
-    scheduler, before = state.scheduler, state.latent
-    timestep = scheduler.timesteps[call]
-    predicted = _predict(state, scheduler.scale_model_input(before, timestep), state.times[call])
+def _scaled(state: Denoise, number: int) -> Call:
+    scheduler = state.scheduler
+    return Call(state, scheduler.scale_model_input(state.latent, scheduler.timesteps[number]), number)
+
+
+def _advance(call: Call, predicted: torch.Tensor) -> torch.Tensor:
+    """What the sampler makes of the UNet's answer; answers x0 as that call predicts it."""
+    state, scheduler, before = call.state, call.state.scheduler, call.state.latent
+    timestep = scheduler.timesteps[call.number]
     random = {"generator": state.generator} if _draws(scheduler) else {}
     answer: tuple[torch.Tensor, ...] = scheduler.step(
         predicted, timestep, before, **random, return_dict=False
@@ -166,20 +222,41 @@ def _advance(state: Denoise, call: int) -> torch.Tensor:
     state.latent = answer[0]
     if len(answer) > 1:
         return answer[1].float()
-    return _x0(scheduler.config.prediction_type, scheduler.sigmas[call], before.float(), predicted.float())
+    sigma = scheduler.sigmas[call.number]
+    return _x0(scheduler.config.prediction_type, sigma, before.float(), predicted.float())
 
 
-def _predict(state: Denoise, scaled: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
-    """What the UNet says of a latent in its own scale, led by the prompt."""
-    scaled = scaled.to(state.checkpoint.dtype)  # some samplers answer in float32 whatever the UNet is in
-    predicted: torch.Tensor = state.checkpoint.pipe.unet(
-        torch.cat([scaled] * 2) if state.guided else scaled,
-        timestep,
-        timestep_cond=state.guidance,
-        encoder_hidden_states=state.embeds,
-        added_cond_kwargs=state.added,
+def predict(calls: Sequence[Call]) -> list[torch.Tensor]:
+    """One call of the UNet for all of them; what it says to each, led by its prompt."""
+    states = [call.state for call in calls]
+    rows = [len(state.embeds) for state in states]
+    each = [call for call, count in zip(calls, rows, strict=True) for _ in range(count)]
+    checkpoint = states[0].checkpoint
+    # Some samplers answer in float32 whatever the UNet is in.
+    scaled = [call.scaled.to(checkpoint.dtype) for call in each]
+    times = [call.state.times[call.number] for call in each]
+    guidance = [state.guidance for state in states if state.guidance is not None]
+    predicted: torch.Tensor = checkpoint.pipe.unet(
+        _joined(scaled),
+        times[0] if len(calls) == 1 else torch.stack(times),
+        timestep_cond=_joined(guidance) if guidance else None,
+        encoder_hidden_states=_joined([state.embeds for state in states]),
+        added_cond_kwargs={
+            name: _joined([state.added[name] for state in states]) for name in states[0].added
+        },
         return_dict=False,
     )[0]
+    for state in states:
+        state.batch = max(state.batch, len(states))
+    return [_led(state, part) for state, part in zip(states, torch.split(predicted, rows), strict=True)]
+
+
+def _joined(parts: list[torch.Tensor]) -> torch.Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _led(state: Denoise, predicted: torch.Tensor) -> torch.Tensor:
+    """Away from what is predicted without the prompt, by `cfg_scale` (Ho and Salimans 2022, 2207.12598)."""
     if not state.guided:
         return predicted
     without, with_prompt = predicted.chunk(2)

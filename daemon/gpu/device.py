@@ -1,7 +1,7 @@
-"""One task per device: it takes the next frame, has its child process make it, and records every fact.
+"""One task per device: it takes the next frames, has its child process make them, and records every fact.
 
 The task is the only one that begins and ends frames on its device, so a frame's story has one teller.
-When it is cancelled or its child dies, the frame in hand goes back to the queue and its preview goes away.
+When it is cancelled or its child dies, the frames in hand go back to the queue and their previews go away.
 """
 
 import logging
@@ -19,6 +19,7 @@ from daemon.gpu import plan, stored, wire
 from daemon.gpu.making import Making
 from daemon.gpu.process import Child, ChildDied, started
 from daemon.gpu.recovery import interrupt, tidy
+from daemon.gpu.warm import Memory
 from daemon.projections import decisions
 from daemon.projections.decisions import Interruption
 from daemon.projections.frames import BEING_MADE, Frame
@@ -34,6 +35,10 @@ before it is ready."""
 logger = logging.getLogger(__name__)
 
 
+Makings = dict[int, Making]
+"""By frame, those that have not ended."""
+
+
 class NoDevice(Exception):
     """There is no such device; the message says so to the person who named it."""
 
@@ -46,6 +51,7 @@ class Device:
         self.name = settings.device
         self._home = settings.home
         self._store_every = settings.store_every
+        self._batch = settings.batch
         self._log = log
         self._recent = recent
 
@@ -82,13 +88,15 @@ class Device:
         return ready
 
     async def _work(self, child: Child, ready: wire.Ready) -> None:
-        """Frame after frame. Raises `ChildDied`."""
+        """Batch after batch. Raises `ChildDied`."""
+        memory = Memory(self._home)
+        most = ready.batch if self._batch is None else self._batch
         while True:
-            frame = plan.next_frame(self._log.state)
-            if frame is None:
-                await self._wait_for_news(child)
+            frames = plan.next_batch(self._log.state, memory.warm, most)
+            if frames:
+                await self._make(child, ready, memory, frames)
             else:
-                await self._make(child, ready, frame)
+                await self._wait_for_news(child)
 
     async def _wait_for_news(self, child: Child) -> None:
         """Wait for the log to go on. Raises `ChildDied` if the child dies meanwhile."""
@@ -112,41 +120,95 @@ class Device:
         if death is not None:
             raise death
 
-    async def _make(self, child: Child, ready: wire.Ready, frame: Frame) -> None:
-        """One frame, from its beginning to no trace of a preview. Raises `ChildDied`."""
-        prompt = asked(self._log.state, frame)
-        path = f"{self._home.frames.name}/{_preview_name(self._log.state, frame, prompt.preview.format)}"
+    async def _make(self, child: Child, ready: wire.Ready, memory: Memory, frames: list[Frame]) -> None:
+        """Some frames at once, each from its beginning to no trace of a preview. Raises `ChildDied`."""
+        makings: Makings = {}
+        try:
+            for frame in frames:
+                making = await self._begin(ready, frame)
+                if making is not None:
+                    makings[frame.id] = making
+                    memory.used(frame.model, making.loras)
+            if makings:
+                await self._see_through(child, memory, makings)
+        except ChildDied as death:
+            await self._put_away(makings, "device_died", str(death))
+            raise
+        except anyio.get_cancelled_exc_class():
+            await self._put_away(makings, "daemon_stopped", "the daemon was stopped")
+            raise
+
+    async def _begin(self, ready: wire.Ready, frame: Frame) -> Making | None:
+        """Record that it is begun; None if it was cancelled between our choice and the log's turn."""
+        state = self._log.state
+        if frame.id not in state.reasons:
+            return None
+        prompt, reason = asked(state, frame), state.reasons[frame.id]
+        path = f"{self._home.frames.name}/{_preview_name(state, frame, prompt.preview.format)}"
         key = _key(ready, frame, prompt)
         kept = await to_thread.run_sync(stored.load, self._home.frames, frame.id, key)
         step = 0 if kept is None else kept.step
         decision = partial(decisions.begin, frame=frame.id, path=path, device=self.name, step=step)
         try:
-            (begun,) = await self._log.decide(decision, cause=self._log.state.reasons[frame.id])
+            (begun,) = await self._log.decide(decision, cause=reason)
         except Refused:
-            return  # It was cancelled between our choice and the log's turn.
-        made = self._log.state.frames[frame.id]
-        try:
-            keeping = stored.Keeping(self._store_every, key, kept)
-            making = Making(self._log, self._home, self._recent, ready, made, prompt, begun.seq, keeping)
-            await making.run(child)
-        except ChildDied as death:
-            await self._put_away(frame.id, "device_died", str(death), begun.seq)
-            raise
-        except anyio.get_cancelled_exc_class():
-            await self._put_away(frame.id, "daemon_stopped", "the daemon was stopped", begun.seq)
-            raise
-        finally:
-            self._recent.drop(frame.id)
-        with anyio.CancelScope(shield=True):
-            await tidy(self._log, self._home, frame.id, begun.seq)
+            return None
+        made = state.frames[frame.id]
+        keeping = stored.Keeping(self._store_every, key, kept)
+        return Making(self._log, self._home, self._recent, ready, made, prompt, begun.seq, keeping)
 
-    async def _put_away(self, frame: int, why: Interruption, message: str, cause: int) -> None:
-        """Nothing more comes of a frame here: it goes back to the queue, unless it ended just before."""
+    async def _see_through(self, child: Child, memory: Memory, makings: Makings) -> None:
+        """Have the child make them; returns once all have ended. Raises `ChildDied` if one never will."""
+        death: ChildDied | None = None
+        begins = [await making.command() for making in makings.values()]
+        await child.send(begins[0] if len(begins) == 1 else wire.Together(begins=begins))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._forward_cancels, child, makings)
+            try:
+                while makings:
+                    await self._hear(await child.receive(), memory, makings)
+            except ChildDied as error:
+                death = error
+            tasks.cancel_scope.cancel()
+        if death is not None:
+            raise death
+
+    async def _hear(self, reply: wire.Reply, memory: Memory, makings: Makings) -> None:
+        """Lead a reply to the frame that it is about; one that is about all, to the first."""
+        assert not isinstance(reply, wire.Ready | wire.NoDevice), "a child is ready only once"
+        if isinstance(reply, wire.Loaded):
+            memory.holds(reply.held)
+        number = next(iter(makings)) if isinstance(reply, wire.Loading | wire.Loaded) else reply.frame
+        making = makings[number]
+        if not await making.record(reply):
+            return
+        if isinstance(reply, wire.LoadFailed):
+            memory.failed(self._log.state.frames[number].model)
         with anyio.CancelScope(shield=True):
-            if self._log.state.frames[frame].status in BEING_MADE:
-                await interrupt(self._log, self._home, frame, why, message, cause)
-            else:
-                await tidy(self._log, self._home, frame, cause)
+            await tidy(self._log, self._home, number, making.cause)
+        self._recent.drop(number)
+        del makings[number]
+
+    async def _forward_cancels(self, child: Child, makings: Makings) -> None:
+        told: set[int] = set()
+        while True:
+            position = self._log.position
+            for number, making in list(makings.items()):
+                if number in makings and number not in told and making.stopping:
+                    told.add(number)
+                    await making.forward_cancel(child)
+            await self._log.changed(position)
+
+    async def _put_away(self, makings: Makings, why: Interruption, message: str) -> None:
+        """Nothing more comes of frames here: they go back to the queue, unless they ended just before."""
+        together = len(makings)
+        with anyio.CancelScope(shield=True):
+            for number, making in makings.items():
+                self._recent.drop(number)
+                if self._log.state.frames[number].status in BEING_MADE:
+                    await interrupt(self._log, self._home, number, why, message, making.cause, together)
+                else:
+                    await tidy(self._log, self._home, number, making.cause)
 
 
 def asked(state: State, frame: Frame) -> Prompt:

@@ -1,4 +1,4 @@
-"""The making of one frame: what the child says becomes files, then events.
+"""The making of one frame: what the child says of it becomes files, then events.
 
 The order is the law: a picture is whole on disk before the log says so, and in the log before a browser
 can hear of it. Nothing here holds up sampling: while a preview is being written, the child goes on, and
@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
-import anyio
 from anyio import to_thread
 
 from daemon import pictures, png, reprints, strips
@@ -30,7 +29,7 @@ from daemon.events.types import (
 )
 from daemon.files import write_whole
 from daemon.gpu import stored, wire
-from daemon.gpu.process import Child, ChildDied
+from daemon.gpu.process import Child
 from daemon.gpu.stored import Keeping
 from daemon.projections.frames import Frame
 from daemon.projections.state import State
@@ -67,27 +66,26 @@ class Making:
         self._prompt = prompt
         self._preview = frame.preview
         self._strip = strips.path_of(home.strips, frame.id)
-        self._cause = cause
+        self.cause = cause
         self._keeping = keeping
         self._began = time.monotonic()
 
-    async def run(self, child: Child) -> None:
-        """Have the child make it; returns once the frame has ended. Raises `ChildDied` if it never will."""
-        death: ChildDied | None = None
-        await self._begin_strip()
-        await child.send(self._command())
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._forward_cancel, child)
-            try:
-                while not await self._record(await child.receive()):
-                    pass
-            except ChildDied as error:
-                death = error
-            tasks.cancel_scope.cancel()
-        if death is not None:
-            raise death
+    def __repr__(self) -> str:
+        return f"<Making of frame {self._frame.id}, attempt {self._frame.attempt}>"
 
-    def _command(self) -> wire.Begin:
+    @property
+    def loras(self) -> list[str]:
+        """Names of those that it is made with."""
+        return [lora.name for lora in self._prompt.loras]
+
+    @property
+    def stopping(self) -> bool:
+        """Someone has asked for its end."""
+        return self._log.state.frames[self._frame.id].status == "stopping"
+
+    async def command(self) -> wire.Begin:
+        """What the child is to be told, once there is a place for what comes of it."""
+        await self._begin_strip()
         frame = self._frame
         return wire.Begin(
             frame=frame.id,
@@ -119,16 +117,14 @@ class Making:
         """Where it should lie, if it is gone or has been led out of the home since the prompt was taken."""
         return self._home.image(name) or self._home.images.absolute() / Path(name).name
 
-    async def _forward_cancel(self, child: Child) -> None:
-        frames = self._log.state.frames
-        while frames[self._frame.id].status != "stopping":
-            await self._log.changed(self._log.position)
+    async def forward_cancel(self, child: Child) -> None:
+        """Tell the child what the request to stop says."""
         (request,) = await self._log.read(self._log.state.reasons[self._frame.id] - 1, limit=1)
         assert isinstance(request.event, CancelRequested), request
         keep = request.event.keep_partial
         await child.send(wire.Cancel(frame=self._frame.id, attempt=self._frame.attempt, keep_partial=keep))
 
-    async def _record(self, reply: wire.Reply) -> bool:
+    async def record(self, reply: wire.Reply) -> bool:
         """Turn one reply into what it means; True once the frame has ended."""
         match reply:
             case wire.Loading(what=what):
@@ -171,7 +167,7 @@ class Making:
         await self._log.append(cancelled, cause=self._log.state.reasons[self._frame.id])
 
     async def _append(self, event: Event) -> None:
-        await self._log.append(event, cause=self._cause)
+        await self._log.append(event, cause=self.cause)
 
     def _loaded(self, reply: wire.Loaded) -> ModelLoaded:
         return ModelLoaded(
@@ -268,6 +264,7 @@ class Making:
             loras_sha256=reply.loras_sha256,
             image_sha256=reply.image_sha256,
             dtype=reply.dtype,
+            batch=reply.batch,
             device=self._ready.device,
             versions=self._ready.versions,
         )

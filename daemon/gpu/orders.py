@@ -1,7 +1,7 @@
 """The child's commands between the thread that reads them and the one that works.  PURE but for threading
 
-A Begin waits its turn; a Cancel reaches its frame wherever that is: waiting, loading or between two
-steps. An order that was closed is forgotten, so a late Cancel can never hit anything.
+A Begin, or several to be made together, waits its turn; a Cancel reaches its frame wherever that is: waiting,
+loading or between two steps. An order that was closed is forgotten, so a late Cancel can never hit anything.
 """
 
 import queue
@@ -41,7 +41,7 @@ class Orders:
     """
 
     def __init__(self) -> None:
-        self._waiting: queue.SimpleQueue[Order] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[list[Order]] = queue.SimpleQueue()
         self._open: dict[tuple[int, int], Order] = {}
 
     def __repr__(self) -> str:
@@ -49,17 +49,21 @@ class Orders:
 
     def put(self, command: wire.Command) -> None:
         """Take a command in; a Cancel for a frame that is over or was never begun changes nothing."""
-        key = (command.frame, command.attempt)
         match command:
             case wire.Begin():
-                order = self._open[key] = Order(command)
-                self._waiting.put(order)
-            case wire.Cancel():
-                if (known := self._open.get(key)) is not None:
+                self._waiting.put([self._opened(command)])
+            case wire.Together(begins=begins):
+                self._waiting.put([self._opened(begin) for begin in begins])
+            case wire.Cancel(frame=frame, attempt=attempt):
+                if (known := self._open.get((frame, attempt))) is not None:
                     known.stop(command.keep_partial)
 
-    def take(self) -> Order:
-        """The next order, waiting for one."""
+    def _opened(self, begin: wire.Begin) -> Order:
+        order = self._open[begin.frame, begin.attempt] = Order(begin)
+        return order
+
+    def take(self) -> list[Order]:
+        """The next orders, which are made together, waiting for them."""
         return self._waiting.get()
 
     def close(self, order: Order) -> None:

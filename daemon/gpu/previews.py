@@ -1,7 +1,7 @@
 """Denoised latents → small pictures → files, without holding up the sampler.
 
-An `Encoder` turns the pixels into a file in a thread of its own behind a slot with one place: when
-encoding or sending is slower than sampling, the newest picture waits, the older one gives way, and the
+An `Encoder` turns the pixels into a file in a thread of its own behind a slot with one place for each frame:
+when encoding or sending is slower than sampling, the newest picture waits, the older one gives way, and the
 next one sent says how many did.
 """
 
@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import msgspec
 import torch
@@ -89,8 +89,8 @@ class Shot:
     """What is kept of the step."""
 
     def after(self, older: "Shot") -> "Shot":
-        """This shot in the place of an older one that nobody will see."""
-        if (older.frame, older.attempt) != (self.frame, self.attempt):
+        """This shot in the place of an older one of its frame that nobody will see."""
+        if older.attempt != self.attempt:
             return self
         return replace(self, skipped=older.skipped + 1)
 
@@ -116,24 +116,26 @@ class Shot:
 
 
 class Encoder:
-    """A thread that encodes and sends the newest shot. Use as a context manager; leaving it drains.
+    """A thread that encodes and sends each frame's newest shot. Use as a context manager; leaving it drains.
 
-    What goes wrong in the thread is raised by the next `offer` or `drain`, once.
+    What goes wrong in the thread is raised by the next `offer`, `store` or `drain` of that frame, once.
     """
 
     def __init__(self, send: Callable[[wire.Preview | wire.Stored], None]) -> None:
         self._send = send
-        self._stored: wire.Stored | None = None
         self._changed = threading.Condition()
-        self._slot: Shot | None = None
-        self._busy = False
+        self._shots: dict[int, Shot] = {}
+        """By frame, the one that has waited longest first."""
+        self._stored: dict[int, wire.Stored] = {}
+        self._busy: int | None = None
+        """The frame whose turn it is."""
+        self._errors: dict[int, Exception] = {}
         self._closed = False
-        self._error: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="encoder", daemon=True)
 
     def __repr__(self) -> str:
-        waiting = f"step {self._slot.step} waits" if self._slot else "nothing waits"
-        return f"<Encoder {'busy' if self._busy else 'idle'}, {waiting}>"
+        waiting = ", ".join(f"step {shot.step} of frame {frame}" for frame, shot in self._shots.items())
+        return f"<Encoder {'idle' if self._busy is None else 'busy'}, waiting: {waiting or 'nothing'}>"
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -148,27 +150,30 @@ class Encoder:
         self._thread.join()
 
     def offer(self, shot: Shot) -> None:
-        """Leave a shot to be sent and return at once; one still waiting gives way."""
+        """Leave a shot to be sent and return at once; the frame's last one gives way if it still waits."""
         with self._changed:
-            self._raise()
-            self._slot = shot.after(self._slot) if self._slot else shot
+            self._raise(shot.frame)
+            older = self._shots.get(shot.frame)
+            self._shots[shot.frame] = shot if older is None else shot.after(older)
             self._changed.notify_all()
 
     def store(self, stored: wire.Stored) -> None:
         """Leave a frame's state to be sent and return at once; an older one still waiting gives way."""
         with self._changed:
-            self._raise()
-            self._stored = stored
+            self._raise(stored.frame)
+            self._stored[stored.frame] = stored
             self._changed.notify_all()
 
-    def drain(self) -> None:
-        """Wait until everything left here has been sent or has given way."""
+    def drain(self, frame: int) -> None:
+        """Wait until everything left here of a frame has been sent or has given way."""
         with self._changed:
-            self._changed.wait_for(lambda: not (self._slot or self._stored or self._busy))
-            self._raise()
+            self._changed.wait_for(
+                lambda: frame not in self._shots and frame not in self._stored and self._busy != frame
+            )
+            self._raise(frame)
 
-    def _raise(self) -> None:
-        error, self._error = self._error, None
+    def _raise(self, frame: int) -> None:
+        error = self._errors.pop(frame, None)
         if error is not None:
             raise error
 
@@ -176,20 +181,20 @@ class Encoder:
         while (taken := self._take()) is not None:
             error = self._develop(taken)
             with self._changed:
-                self._busy = False
-                self._error = self._error or error
+                self._busy = None
+                if error is not None:
+                    self._errors.setdefault(taken.frame, error)
                 self._changed.notify_all()
 
     def _take(self) -> Shot | wire.Stored | None:
-        """The newest shot once there is one, then a state; None when closed and empty."""
+        """The next shot once there is one, then a state; None when closed and empty."""
         with self._changed:
-            self._changed.wait_for(lambda: self._slot or self._stored or self._closed)
-            taken: Shot | wire.Stored | None
-            if self._slot is not None:
-                taken, self._slot = self._slot, None
-            else:
-                taken, self._stored = self._stored, None
-            self._busy = taken is not None
+            self._changed.wait_for(lambda: self._shots or self._stored or self._closed)
+            waiting: dict[int, Any] = self._shots or self._stored
+            if not waiting:
+                return None
+            self._busy = next(iter(waiting))
+            taken: Shot | wire.Stored = waiting.pop(self._busy)
             return taken
 
     def _develop(self, taken: Shot | wire.Stored) -> Exception | None:

@@ -29,10 +29,10 @@ async def recover(log: Log[State], home: Home, cause: int) -> None:
 
 
 async def interrupt(
-    log: Log[State], home: Home, frame: int, why: Interruption, message: str, cause: int
+    log: Log[State], home: Home, frame: int, why: Interruption, message: str, cause: int, together: int = 1
 ) -> None:
     """Nobody makes the frame any more: it waits, or ends if it was to stop or is given up."""
-    decision = partial(decisions.interrupt, frame=frame, why=why, message=message)
+    decision = partial(decisions.interrupt, frame=frame, why=why, message=message, together=together)
     (first, *_) = await log.decide(decision, cause=cause)
     await tidy(log, home, frame, first.seq)
 

@@ -69,6 +69,10 @@ class Shelf:
     def __repr__(self) -> str:
         return f"<Shelf on {self.device}: {', '.join(path.name for path in self._held) or 'empty'}>"
 
+    def names(self) -> list[str]:
+        """The paths of all that are in memory, as `find` knows them."""
+        return [str(path) for path in self._held]
+
     def find(self, path: Path) -> Checkpoint | None:
         """The checkpoint, if it is in memory; it then counts as the last used."""
         held = self._held.pop(path, None)

@@ -24,6 +24,7 @@ def take(state: Denoise) -> bytes:
         {
             "step": state.step,
             "before": state.before,
+            "batch": state.batch,
             "latent": state.latent,
             "denoised": state.denoised,
             "image_sha256": state.image_sha256,
@@ -46,6 +47,7 @@ def restore(state: Denoise, data: bytes) -> None:
     kept: dict[str, Any] = torch.load(io.BytesIO(data), weights_only=True)
     assert kept["before"] == state.before, "a state of another pass"
     state.step = kept["step"]
+    state.batch = kept["batch"]
     state.latent = kept["latent"]
     state.denoised = kept["denoised"]
     state.image_sha256 = kept["image_sha256"]  # the file may have become another one meanwhile

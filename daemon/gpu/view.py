@@ -139,13 +139,17 @@ def _decoder(begin: wire.Begin, checkpoint: Checkpoint, decoders: taesd.Decoders
     if found is None:
         if begin.preview.method == "taesd":
             why = f"there is no {taesd.NAMES[0]} in {begin.vae_approx} for {checkpoint.path.name}'s latents"
-            tell(wire.Note(message=f"previews use latent2rgb: {why}"))
+            tell(_note(begin, f"previews use latent2rgb: {why}"))
         return None
     try:
         return decoders.get(found, checkpoint.dtype)
     except taesd.BadDecoder as error:
-        tell(wire.Note(message=f"TAESD cannot be used, previews use latent2rgb: {error}"))
+        tell(_note(begin, f"TAESD cannot be used, previews use latent2rgb: {error}"))
         return None
+
+
+def _note(begin: wire.Begin, message: str) -> wire.Note:
+    return wire.Note(frame=begin.frame, attempt=begin.attempt, message=message)
 
 
 def by_decoder(decoder: Any, dtype: torch.dtype) -> Paint:

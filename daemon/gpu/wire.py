@@ -60,6 +60,13 @@ class Begin(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The data of a `Stored` of the same request, to go on from there."""
 
 
+class Together(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Make these pictures at the same time; each ends by itself, as if it had been begun alone."""
+
+    begins: list[Begin]
+    """Of one checkpoint with the same LoRAs."""
+
+
 class Cancel(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Stop this frame before its next step."""
 
@@ -75,6 +82,8 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     device: str
     """As people know it: `cpu`, or `cuda:0 NVIDIA H100`."""
     versions: dict[str, str]
+    batch: int = 1
+    """Pictures that it makes well at the same time."""
 
 
 class NoDevice(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -92,6 +101,8 @@ class Loading(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 class Note(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Something of a frame cannot be had as it was asked for, and is done another way."""
 
+    frame: int
+    attempt: int
     message: str
 
 
@@ -101,6 +112,8 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     model: str
     seconds: float
     bytes: int
+    held: list[str] = []
+    """All checkpoints that are in memory now."""
 
 
 class LoadFailed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -153,6 +166,8 @@ class Final(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     scheduler_config: dict[str, object]
     sigmas: list[float]
     dtype: str
+    batch: int = 1
+    """The most pictures, with this one, that a call of the UNet was for."""
     loras_sha256: list[str] = []
     """Of the files of `Begin.loras`, in their order."""
     image_sha256: str | None = None
@@ -182,7 +197,7 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     message: str
 
 
-Command = Begin | Cancel
+Command = Begin | Together | Cancel
 Reply = (
     Ready | NoDevice | Loading | Note | Loaded | LoadFailed | Preview | Stored | Final | Cancelled | Failed
 )

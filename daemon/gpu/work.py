@@ -1,14 +1,16 @@
-"""The child's torch side: one order after the other, each from its Begin to the one reply that ends it.
+"""The child's torch side: one batch of orders after the other, each order to the one reply that ends it.
 
 Runs in the child's main thread, which alone makes torch calls. A frame that cannot be made ends in a
-reply and the next one begins on the warm model; nothing that a frame does ends the child.
+reply, the others of its batch go on, and the next ones begin on the warm model; nothing that a frame does
+ends the child.
 """
 
 import hashlib
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -20,6 +22,7 @@ import transformers
 from daemon.gpu import (
     denoise,
     formats,
+    hardware,
     hires,
     images,
     loras,
@@ -32,6 +35,7 @@ from daemon.gpu import (
     wire,
 )
 from daemon.gpu.orders import Order, Orders
+from daemon.gpu.spare import Spare, out_of_memory, too_large
 
 Send = Callable[[wire.Reply], None]
 Result = TypeVar("Result")
@@ -45,107 +49,173 @@ def run(device_name: str, orders: Orders, send: Send) -> None:
     transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # as it is
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # as it is
     try:
-        device = find(device_name)
+        device = hardware.find(device_name)
     except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts that it were
         send(wire.NoDevice(message=f"there is no device {device_name}: {str(error).splitlines()[0]}"))
         return
-    send(wire.Ready(device=describe(device), versions=versions()))
+    send(
+        wire.Ready(
+            device=hardware.describe(device), versions=hardware.versions(), batch=hardware.at_once(device)
+        )
+    )
     shelf = sdxl.Shelf(device)
-    with torch.cuda.stream(sampling_stream(device)), previews.Encoder(send) as encoder:
+    with torch.cuda.stream(hardware.sampling_stream(device)), previews.Encoder(send) as encoder:
         while True:
-            order = orders.take()
-            reply = _attempt(order, shelf, encoder, send)
-            orders.close(order)
-            send(reply)
+            for order, reply in attempt(orders.take(), shelf, encoder, send):
+                orders.close(order)
+                send(reply)
 
 
-def find(name: str) -> torch.device:
-    """`auto` is the first GPU, else the CPU. Raises `RuntimeError` or `AssertionError` for one that
-    is not there."""
-    if name == "auto":
-        name = "cuda:0" if torch.cuda.is_available() else "cpu"
-    device = torch.device(name)
-    torch.empty(1, device=device)
-    return device
+@dataclass(eq=False)
+class Picture:
+    """A frame of a batch, between two steps."""
+
+    order: Order
+    state: denoise.Denoise
+    shown: view.View | None
+    sums: list[str]
+    """Of its LoRAs' files, SHA-256."""
+    kept_at: float
+    """When its state was last stored, by `time.monotonic`."""
 
 
-def sampling_stream(device: torch.device) -> torch.cuda.Stream | None:
-    """Goes before the stream of previews wherever both have work; None on a CPU."""
-    if device.type != "cuda":
-        return None
-    return torch.cuda.Stream(device, priority=-1)  # type: ignore[no-untyped-call]  # as it is
+def attempt(
+    orders: Sequence[Order], shelf: sdxl.Shelf, encoder: previews.Encoder, send: Send
+) -> Iterator[tuple[Order, Ending]]:
+    """Make the frames together; the ending of each as it comes, after every preview of it has been sent.
+
+    Whatever goes wrong becomes the ending of the frame that it happened to; the others go on.
+    """
+    spare = Spare(shelf, Path(orders[0].begin.model), len(orders))
+    pictures: list[Picture] = []
+    for order in orders:
+        begun = _guarded(order, shelf, partial(_begin, order, shelf, spare, send))
+        if isinstance(begun, Picture):
+            pictures.append(begun)
+        else:
+            yield order, _last(order, shelf, encoder, begun)
+    while pictures:
+        for picture, ending in _round(tuple(pictures), shelf, spare, encoder):
+            pictures.remove(picture)
+            yield picture.order, _last(picture.order, shelf, encoder, ending)
 
 
-def describe(device: torch.device) -> str:
-    """As people know it: `cpu`, or `cuda:0 NVIDIA H100`."""
-    return f"{device} {torch.cuda.get_device_name(device)}" if device.type == "cuda" else str(device)
-
-
-def versions() -> dict[str, str]:
-    """What the pixels depend on beside the recipe."""
-    return {
-        "torch": str(torch.__version__),
-        "diffusers": diffusers.__version__,
-        "transformers": transformers.__version__,
-    }
-
-
-def _attempt(order: Order, shelf: sdxl.Shelf, encoder: previews.Encoder, send: Send) -> Ending:
-    """Make the frame; whatever goes wrong becomes the reply that ends it."""
-    frame, attempt = order.begin.frame, order.begin.attempt
+def _guarded(order: Order, shelf: sdxl.Shelf, call: Callable[[], Result]) -> Result | Ending:
+    """What `call` answers, or the ending that its error means."""
     try:
-        try:
-            return _make(order, shelf, encoder, send)
-        finally:
-            encoder.drain()  # before any ending: every preview of the frame has then been sent
-    except sdxl.BadModel as error:
-        traceback.print_exc()
-        return wire.LoadFailed(frame=frame, attempt=attempt, model=order.begin.model, message=str(error))
-    except (loras.BadLora, images.BadImage) as error:
-        traceback.print_exc()
-        return wire.Failed(frame=frame, attempt=attempt, kind="bad_file", message=str(error))
+        return call()
     except Exception as error:  # noqa: BLE001  this boundary turns what goes wrong into an event
-        traceback.print_exc()
-        kind: Literal["out_of_memory", "internal"] = "out_of_memory" if _out_of_memory(error) else "internal"
-        message = _too_large(order.begin, shelf) if kind == "out_of_memory" else _in_words(error)
+        ending = _failure(order.begin, shelf, error)
     sdxl.release(shelf.device)  # once the failed frame's tensors are gone with its traceback
+    return ending
+
+
+def _failure(begin: wire.Begin, shelf: sdxl.Shelf, error: Exception) -> wire.LoadFailed | wire.Failed:
+    traceback.print_exception(error)
+    frame, attempt = begin.frame, begin.attempt
+    if isinstance(error, sdxl.BadModel):
+        return wire.LoadFailed(frame=frame, attempt=attempt, model=begin.model, message=str(error))
+    kind: Literal["out_of_memory", "bad_file", "internal"] = "internal"
+    message = _in_words(error)
+    if isinstance(error, loras.BadLora | images.BadImage):
+        kind, message = "bad_file", str(error)
+    elif out_of_memory(error):
+        kind, message = "out_of_memory", too_large(begin, shelf)
     return wire.Failed(frame=frame, attempt=attempt, kind=kind, message=message)
 
 
-def _make(
-    order: Order, shelf: sdxl.Shelf, encoder: previews.Encoder, send: Send
-) -> wire.Final | wire.Cancelled:
+def _last(order: Order, shelf: sdxl.Shelf, encoder: previews.Encoder, ending: Ending) -> Ending:
+    """The ending, once every preview of the frame has been sent; a failure if one could not be."""
+
+    def drained() -> Ending:
+        encoder.drain(order.begin.frame)
+        return ending
+
+    return _guarded(order, shelf, drained)
+
+
+def _begin(order: Order, shelf: sdxl.Shelf, spare: Spare, send: Send) -> Picture | wire.Cancelled:
     begin = order.begin
     if order.stopped():
         return _cancelled(begin, step=0)
     checkpoint = _checkpoint(Path(begin.model), shelf, send)
     if order.stopped():
         return _cancelled(begin, step=0)
-    spare = Spare(shelf, checkpoint.path)
     sums = spare.again(lambda: loras.apply(checkpoint, begin.loras))
     shown = view.opened(begin, checkpoint, shelf.decoders, shelf.stream, send)
     state = spare.again(lambda: denoise.begin(checkpoint, begin))
     if begin.resume is not None:
         state = _put_back(state, begin, begin.resume)
-    kept_at = time.monotonic()
-    while not order.stopped() and state.step < state.steps:
-        if hires.due(state):
-            state = spare.again(partial(hires.second, state, begin))
-        seen = _step(state, spare)
-        if shown is not None and (shot := shown.shoot(state, seen)) is not None:
-            encoder.offer(shot)
-        if time.monotonic() - kept_at >= begin.store_every and state.step < state.steps:
-            encoder.store(_stored(begin, state))
-            kept_at = time.monotonic()
-    if order.stopped():
-        return _cancelled(begin, state.step, _partial(state) if order.keeps_partial() else None)
+    return Picture(order, state, shown, sums, time.monotonic())
+
+
+def _round(
+    pictures: Sequence[Picture], shelf: sdxl.Shelf, spare: Spare, encoder: previews.Encoder
+) -> Iterator[tuple[Picture, Ending]]:
+    """One step of all that can go together with the first; the endings of those that end."""
+    going: list[Picture] = []
+    for picture in pictures:
+        ending = _guarded(picture.order, shelf, partial(_before, picture, spare))
+        if ending is None:
+            going.append(picture)
+        else:
+            yield picture, ending
+    at_work = _alike(going)[: spare.most]
+    for picture, seen in zip(at_work, _stepped(at_work, shelf, spare), strict=True):
+        ending = (
+            _guarded(picture.order, shelf, partial(_after, picture, seen, spare, encoder))
+            if isinstance(seen, denoise.Denoised)
+            else seen
+        )
+        if ending is not None:
+            yield picture, ending
+
+
+def _alike(pictures: Sequence[Picture]) -> list[Picture]:
+    """Those that can share a call of the UNet with the first."""
+    kinds = [denoise.alike(picture.state) for picture in pictures]
+    return [picture for picture, kind in zip(pictures, kinds, strict=True) if kind == kinds[0]]
+
+
+def _stepped(
+    at_work: Sequence[Picture], shelf: sdxl.Shelf, spare: Spare
+) -> Sequence[denoise.Denoised | Ending]:
+    """What each saw; an ending for each where it went wrong, for whose fault it was cannot be told."""
     try:
-        pixels = denoise.finish(state)
-    except (MemoryError, RuntimeError) as error:
-        spare.free(error)
-        pixels = denoise.finish(state, tiled=True)
-    encoder.drain()
-    return _final(begin, state, pixels, sums)
+        return denoise.step_together([picture.state for picture in at_work], spare.predict)
+    except Exception as error:  # noqa: BLE001  as in `_guarded`
+        failed = [_failure(picture.order.begin, shelf, error) for picture in at_work]
+    sdxl.release(shelf.device)
+    return failed
+
+
+def _before(picture: Picture, spare: Spare) -> wire.Cancelled | None:
+    """Stop it if it is to stop, and have it go on to its second pass where the first has ended."""
+    begin, state = picture.order.begin, picture.state
+    if picture.order.stopped():
+        return _cancelled(begin, state.step, _partial(state) if picture.order.keeps_partial() else None)
+    if hires.due(state):
+        picture.state = spare.again(partial(hires.second, state, begin))
+    return None
+
+
+def _after(
+    picture: Picture, seen: denoise.Denoised, spare: Spare, encoder: previews.Encoder
+) -> wire.Final | None:
+    """Show and store the step that was made; finish the picture if it was the last."""
+    begin, state = picture.order.begin, picture.state
+    if picture.shown is not None and (shot := picture.shown.shoot(state, seen)) is not None:
+        encoder.offer(shot)
+    if state.step < state.steps:
+        if time.monotonic() - picture.kept_at >= begin.store_every:
+            encoder.store(_stored(begin, state))
+            picture.kept_at = time.monotonic()
+        return None
+    if picture.order.stopped():
+        return None  # as `_before` will see
+    pixels = spare.finish(state)
+    encoder.drain(begin.frame)
+    return _final(begin, state, pixels, picture.sums)
 
 
 def _put_back(state: denoise.Denoise, begin: wire.Begin, data: bytes) -> denoise.Denoise:
@@ -156,41 +226,6 @@ def _put_back(state: denoise.Denoise, begin: wire.Begin, data: bytes) -> denoise
     return state
 
 
-class Spare:
-    """Memory that a frame in need of it can get: that of the checkpoints it does not use."""
-
-    def __init__(self, shelf: sdxl.Shelf, keep: Path) -> None:
-        self._shelf = shelf
-        self._keep = keep
-
-    def free(self, error: Exception) -> None:
-        """Free it for one more try. Raises `error` if it is of another kind."""
-        if not _out_of_memory(error):
-            raise error
-        error.__traceback__ = None  # it holds what the failed try had in hand
-        self._shelf.keep_only(self._keep)
-
-    def again(self, call: Callable[[], Result]) -> Result:
-        """What `call` answers, tried once more if memory runs out."""
-        try:
-            return call()
-        except (MemoryError, RuntimeError) as error:
-            self.free(error)
-        return call()
-
-
-def _step(state: denoise.Denoise, spare: Spare) -> denoise.Denoised:
-    """A step, tried once more if memory runs out before it has changed anything."""
-    before = state.latent
-    try:
-        return denoise.step(state)
-    except (MemoryError, RuntimeError) as error:
-        if state.latent is not before:
-            raise
-        spare.free(error)
-    return denoise.step(state)
-
-
 def _checkpoint(path: Path, shelf: sdxl.Shelf, send: Send) -> sdxl.Checkpoint:
     """The checkpoint, read if it is not in memory."""
     if (held := shelf.find(path)) is not None:
@@ -199,7 +234,7 @@ def _checkpoint(path: Path, shelf: sdxl.Shelf, send: Send) -> sdxl.Checkpoint:
     started = time.perf_counter()
     checkpoint = shelf.load(path)
     seconds = time.perf_counter() - started
-    send(wire.Loaded(model=str(path), seconds=seconds, bytes=checkpoint.bytes))
+    send(wire.Loaded(model=str(path), seconds=seconds, bytes=checkpoint.bytes, held=shelf.names()))
     return checkpoint
 
 
@@ -234,25 +269,11 @@ def _final(begin: wire.Begin, state: denoise.Denoise, pixels: formats.Pixels, su
         scheduler_config=samplers.options(state.scheduler),
         sigmas=[*state.spent, *state.sigmas[state.skipped :]],
         dtype=str(state.checkpoint.dtype).removeprefix("torch."),
+        batch=state.batch,
         loras_sha256=sums,
         image_sha256=state.image_sha256,
         data=data,
         kept=thumbnails.of_final(pixels, state.steps, begin.preview.keep),
-    )
-
-
-def _out_of_memory(error: Exception) -> bool:
-    """torch has a type for a full GPU, but for full main memory only this sentence (`alloc_cpu.cpp`)."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-
-
-def _too_large(begin: wire.Begin, shelf: sdxl.Shelf) -> str:
-    free = sdxl.free_memory(shelf.device) / 2**30
-    return (
-        f"out of memory making {begin.width} × {begin.height} pixels, also when tried again in tiles: "
-        f"{free:.1f} GiB are free on {shelf.device}. Ask for a smaller picture."
     )
 
 

@@ -121,7 +121,7 @@ def begin(state: State, frame: int, path: str, device: str, step: int) -> Sequen
     """
     if state.paused_by is not None:
         raise Refused(f"the queue was paused by {state.paused_by}")
-    it = state.frames[frame]
+    it = state.frame(frame)
     if it.created_at is None:
         return [
             FrameCreated(
@@ -192,15 +192,20 @@ def cancel(state: State, frame: int, by: str, step: int, keep_partial: bool = Fa
     return [request, FrameCancelled(frame=frame, job=it.job, step=it.step)]
 
 
-def interrupt(state: State, frame: int, why: Interruption, message: str) -> Sequence[Event]:
+def interrupt(
+    state: State, frame: int, why: Interruption, message: str, together: int = 1
+) -> Sequence[Event]:
     """The maker of a frame is gone. The frame waits to go on, unless it was to stop anyway, or it is the
-    likely cause: one that has killed its device `MAX_DEVICE_DEATHS` times is given up.
+    likely cause: one that has killed its device `MAX_DEVICE_DEATHS` times is given up. Of several that were
+    made `together` nobody knows which one did.
     """
     it = state.frames[frame]
     if it.status == "stopping":
         return [FrameCancelled(frame=frame, job=it.job, step=it.step)]
-    interrupted = FrameInterrupted(frame=frame, job=it.job, step=it.step, why=why, message=message)
-    if why == "device_died" and it.device_deaths + 1 >= MAX_DEVICE_DEATHS:
+    interrupted = FrameInterrupted(
+        frame=frame, job=it.job, step=it.step, why=why, message=message, together=together
+    )
+    if why == "device_died" and together == 1 and it.device_deaths + 1 >= MAX_DEVICE_DEATHS:
         given_up = f"its device died {MAX_DEVICE_DEATHS} times while making it; {message}"
         failed = FrameFailed(
             frame=frame, job=it.job, attempt=it.attempt, kind="device_died", message=given_up

@@ -54,7 +54,7 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     steps: int
     attempt: int = 1
     device_deaths: int = 0
-    """Devices that died while making it; at two the frame is given up."""
+    """Devices that died while making it and nothing else; at two the frame is given up."""
     generator: str | None = None
     device: str | None = None
     path: str | None = None
@@ -147,7 +147,7 @@ def _changes(frame: Frame, event: FrameEvent, ts: datetime) -> dict[str, Any]:
             end = {"error": event.message, "attempt": event.attempt}
             return {"status": "failed", "finished_at": ts, **end}
         case FrameInterrupted():
-            died = event.why == "device_died"
+            died = event.why == "device_died" and event.together == 1
             return {"status": "queued", "device_deaths": frame.device_deaths + died}
         case _:
             assert_never(event)
@@ -181,7 +181,8 @@ WITH begun AS (
     FROM scope WHERE frame IS NOT NULL GROUP BY frame
 ), deaths AS (
     SELECT frame, count(*) AS deaths FROM scope
-    WHERE type = 'FrameInterrupted' AND data->>'why' = 'device_died' GROUP BY frame
+    WHERE type = 'FrameInterrupted' AND data->>'why' = 'device_died'
+        AND coalesce((data->>'together')::BIGINT, 1) = 1 GROUP BY frame
 ), moved AS (
     SELECT job, seq, ts, (data->>'priority')::BIGINT AS priority FROM scope WHERE type = 'JobReprioritised'
 ), told AS (

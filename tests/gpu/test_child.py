@@ -86,7 +86,7 @@ def child(fresh: Child) -> Child:
     """The child once it is ready."""
     ready = fresh.hear()
     assert isinstance(ready, wire.Ready)
-    assert ready.device == "cpu"
+    assert (ready.device, ready.batch) == ("cpu", 1)
     assert set(ready.versions) == {"torch", "diffusers", "transformers"}
     return fresh
 
@@ -184,6 +184,25 @@ def test_a_lora_that_cannot_be_used_fails_its_frame_alone(child: Child, folder: 
     assert (failed.frame, failed.kind) == (20, "bad_file")
     assert str(tmp_path / "gone.safetensors") in failed.message
     assert child.until(wire.Final)[1].frame == 21
+
+
+def test_pictures_that_are_made_together(child: Child, folder: Path) -> None:
+    """Each has its previews and its own end; one that is stopped leaves the others, and the next comes."""
+    several = [begin(folder, frame, seed=frame, steps=40) for frame in (30, 31, 32)]
+    child.say(wire.Together(begins=several), begin(folder, 33))
+    _, first = child.until(wire.Preview)
+    child.say(wire.Cancel(frame=31, attempt=1))
+    before, cancelled = child.until(wire.Cancelled)
+    assert (cancelled.frame, 0 < cancelled.step < 40) == (31, True)
+    shown, final = child.until(wire.Final)
+    after, other = child.until(wire.Final)
+    assert (final.frame, other.frame, final.batch, other.batch) == (30, 32, 3, 3)
+    replies = [first, *before, *shown, *after]
+    for frame, last in ((30, 40), (31, cancelled.step), (32, 40)):
+        previews = [it for it in replies if isinstance(it, wire.Preview) and it.frame == frame]
+        assert sum(1 + preview.skipped for preview in previews) == last
+    assert [it for it in after if isinstance(it, wire.Preview) and it.frame == 30] == []
+    assert child.until(wire.Final)[1].frame == 33
 
 
 def test_failures_end_the_frame_not_the_child(child: Child, folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Latents become small pictures, and the encoder never holds the sampler up."""
 
+import dataclasses
 import io
 import threading
 import time
@@ -84,7 +85,7 @@ def test_what_is_sent_is_a_png_of_the_pixels() -> None:
     sent: list[wire.Preview | wire.Stored] = []
     with previews.Encoder(sent.append) as encoder:
         encoder.offer(shot(5))
-        encoder.drain()
+        encoder.drain(1)
         (preview,) = sent
     assert isinstance(preview, wire.Preview)
     assert (preview.step, preview.steps, preview.width, preview.height, preview.skipped) == (5, 9, 4, 3, 0)
@@ -101,7 +102,7 @@ def test_the_newest_wins_and_says_how_many_gave_way() -> None:
         for step in (2, 3, 4):
             encoder.offer(shot(step))
         gate.open.set()
-        encoder.drain()
+        encoder.drain(1)
     assert [(p.step, p.skipped) for p in gate.sent if isinstance(p, wire.Preview)] == [(1, 0), (4, 2)]
 
 
@@ -115,15 +116,37 @@ def test_a_state_waits_for_the_preview_and_gives_way_to_a_newer_one() -> None:
             encoder.store(wire.Stored(frame=1, attempt=1, step=step, data=b"state"))
         encoder.offer(shot(2))
         gate.open.set()
-        encoder.drain()
+        encoder.drain(1)
     assert [(type(it).__name__, it.step) for it in gate.sent] == [
         ("Preview", 1), ("Preview", 2), ("Stored", 2),
     ]  # fmt: skip
 
 
-def test_another_frames_shot_is_not_counted() -> None:
-    """What gave way to another frame's shot is none of that frame's steps."""
-    assert shot(1, frame=2).after(shot(9, frame=1)).skipped == 0
+def test_each_frame_of_a_batch_is_shown() -> None:
+    """Shots of one frame never make another's give way, and the frame that has waited longest goes first."""
+    gate = Gate()
+    with previews.Encoder(gate) as encoder:
+        encoder.offer(shot(1, frame=1))
+        gate.entered.acquire()
+        for step in (1, 2):
+            for frame in (3, 2, 1):
+                encoder.offer(shot(step, frame))
+                encoder.store(wire.Stored(frame=frame, attempt=1, step=step, data=b"state"))
+        gate.open.set()
+        for frame in (1, 2, 3):
+            encoder.drain(frame)
+    sent = [(type(it).__name__, it.frame, it.step) for it in gate.sent]
+    assert sent == [
+        ("Preview", 1, 1), ("Preview", 3, 2), ("Preview", 2, 2), ("Preview", 1, 2),
+        ("Stored", 3, 2), ("Stored", 2, 2), ("Stored", 1, 2),
+    ]  # fmt: skip
+    skipped = [it.skipped for it in gate.sent if isinstance(it, wire.Preview)]
+    assert skipped == [0, 1, 1, 1]
+
+
+def test_what_gave_way_in_an_earlier_attempt_is_not_counted() -> None:
+    """It is none of this attempt's steps."""
+    assert dataclasses.replace(shot(1), attempt=2).after(shot(9)).skipped == 0
 
 
 def test_drain_waits_for_the_one_being_sent() -> None:
@@ -134,24 +157,26 @@ def test_drain_waits_for_the_one_being_sent() -> None:
         gate.entered.acquire()
         opener = threading.Timer(0.05, gate.open.set)
         opener.start()
-        encoder.drain()
+        encoder.drain(1)
         assert [p.step for p in gate.sent] == [1]
         opener.join()
 
 
 def test_an_error_reaches_the_sampling_thread_once() -> None:
-    """What goes wrong in the thread is raised where the frame is made; the next frame is not harmed."""
-    calls: list[int] = []
+    """What goes wrong in the thread is raised where that frame is made; no other frame is harmed."""
+    calls: list[tuple[int, int]] = []
 
     def send(preview: wire.Preview | wire.Stored) -> None:
-        calls.append(preview.step)
-        if preview.step == 1:
+        calls.append((preview.frame, preview.step))
+        if preview.frame == 1 and preview.step == 1:
             raise BrokenPipeError("the daemon is gone")
 
     with previews.Encoder(send) as encoder:
         encoder.offer(shot(1))
+        encoder.offer(shot(1, frame=2))
+        encoder.drain(2)
         with pytest.raises(BrokenPipeError):
-            encoder.drain()
+            encoder.drain(1)
         encoder.offer(shot(2))
-        encoder.drain()
-    assert calls == [1, 2]
+        encoder.drain(1)
+    assert calls == [(1, 1), (2, 1), (1, 2)]

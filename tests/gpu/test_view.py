@@ -69,7 +69,8 @@ def shown(
         plain, model=str(checkpoint.path), preview=wish, vae_approx=str(approx), **changes
     )
     with previews.Encoder(said.append) as encoder:
-        assert isinstance(work._attempt(Order(begin), shelf, encoder, said.append), wire.Final)
+        ((_, ending),) = work.attempt([Order(begin)], shelf, encoder, said.append)
+        assert isinstance(ending, wire.Final)
     notes = [reply.message for reply in said if isinstance(reply, wire.Note)]
     return [reply for reply in said if isinstance(reply, wire.Preview)], notes
 

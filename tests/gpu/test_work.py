@@ -1,6 +1,8 @@
 """What the child does when memory runs out in the middle of a frame."""
 
+import io
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from daemon.gpu import denoise, previews, sdxl, wire, work
 from daemon.gpu.orders import Order
@@ -23,7 +26,8 @@ def make(order: Order, shelf: sdxl.Shelf) -> tuple[work.Ending, list[wire.Reply]
     """Have the order attempted; answers its ending and what was said on the way."""
     said: list[wire.Reply] = []
     with previews.Encoder(said.append) as encoder:
-        return work._attempt(order, shelf, encoder, said.append), said
+        ((_, ending),) = work.attempt([order], shelf, encoder, said.append)
+    return ending, said
 
 
 def running_out(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, times: int) -> None:
@@ -41,7 +45,7 @@ def running_out(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, times: 
     monkeypatch.setattr(module, name, fails)
 
 
-@pytest.mark.parametrize("where", ["begin", "_predict", "_decode"])
+@pytest.mark.parametrize("where", ["begin", "predict", "_decode"])
 def test_a_frame_is_tried_once_more_with_what_others_held(
     order: Order, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
@@ -81,7 +85,138 @@ def test_another_fault_is_not_tried_again(order: Order, monkeypatch: pytest.Monk
         calls.append(1)
         raise RuntimeError("expected scalar type Half but found Float")
 
-    monkeypatch.setattr(denoise, "_predict", fails)
+    monkeypatch.setattr(denoise, "predict", fails)
     ending, _ = make(order, sdxl.Shelf(torch.device("cpu")))
     assert isinstance(ending, wire.Failed)
     assert (ending.kind, len(calls)) == ("internal", 1)
+
+
+def four(order: Order) -> list[Order]:
+    """Orders that differ in their seeds."""
+    return [Order(msgspec.structs.replace(order.begin, frame=n, seed=n)) for n in (1, 2, 3, 4)]
+
+
+def make_all(orders: list[Order], said: list[wire.Reply] | None = None) -> dict[int, work.Ending]:
+    """Have orders attempted together; their endings by frame, in the order in which they came."""
+    said = [] if said is None else said
+    with previews.Encoder(said.append) as encoder:
+        made = work.attempt(orders, sdxl.Shelf(torch.device("cpu")), encoder, said.append)
+        return {order.begin.frame: ending for order, ending in made}
+
+
+def finals(endings: dict[int, work.Ending]) -> dict[int, wire.Final]:
+    """All of them."""
+    return {frame: ending for frame, ending in endings.items() if isinstance(ending, wire.Final)}
+
+
+def pixels(final: wire.Final) -> np.ndarray[Any, np.dtype[np.int_]]:
+    """Of the picture."""
+    return np.asarray(Image.open(io.BytesIO(final.data)), int)
+
+
+def test_a_batch_that_is_too_large_is_halved_until_it_fits(
+    order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every picture is made, as it would have been; those left over come after, and the final says how many
+    were made at once.
+    """
+    whole = finals(make_all(four(order)))
+    assert [final.batch for final in whole.values()] == [4, 4, 4, 4]
+    works, sizes = denoise.predict, []
+
+    def fails(calls: Sequence[denoise.Call]) -> list[torch.Tensor]:
+        sizes.append(len(calls))
+        if len(calls) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return works(calls)
+
+    monkeypatch.setattr(denoise, "predict", fails)
+    said: list[wire.Reply] = []
+    halved = finals(make_all(four(order), said))
+    assert sizes[:10] == [4, 4, 2, 2, 1, 1, 2, 2, 1, 1]
+    assert set(sizes[10:]) == {1}
+    assert list(halved) == [1, 2, 3, 4]
+    for frame, final in halved.items():
+        assert final.batch == 1
+        assert abs(pixels(final) - pixels(whole[frame])).max() <= 2
+        steps = [reply.step for reply in said if isinstance(reply, wire.Preview) and reply.frame == frame]
+        assert steps == sorted(set(steps))
+        assert steps[-1] == 3
+
+
+def test_a_picture_too_large_by_itself_fails_alone(order: Order, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody shares its memory then, and the others have theirs."""
+    monkeypatch.setattr(denoise, "finish", failing_for(4.0, denoise.finish))
+    first, second = four(order)[:2]
+    second = Order(msgspec.structs.replace(second.begin, cfg_scale=4.0))
+    endings = make_all([first, second])
+    assert isinstance(endings[1], wire.Final)
+    assert isinstance(endings[2], wire.Failed)
+    assert endings[2].kind == "out_of_memory"
+
+
+def failing_for(cfg_scale: float, works: Any) -> Any:
+    """A `finish` for which there is never memory in pictures of one guidance."""
+
+    def finish(state: denoise.Denoise, tiled: bool = False) -> Any:
+        if state.cfg_scale == cfg_scale:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return works(state, tiled)
+
+    return finish
+
+
+def test_one_that_stops_leaves_the_others(order: Order, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within a step, and the rest end as they would have; one that is to stop already is not begun."""
+    stopped, early, *others = four(order)
+    early.stop(keep_partial=False)
+    works, sizes = denoise.predict, []
+
+    def predict(calls: Sequence[denoise.Call]) -> list[torch.Tensor]:
+        sizes.append(len(calls))
+        if len(sizes) == 2:
+            stopped.stop(keep_partial=True)
+        return works(calls)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(denoise, "predict", predict)
+        endings = make_all([stopped, early, *others])
+    assert sizes == [3, 3, 2]
+    assert endings[2] == wire.Cancelled(frame=2, attempt=1, step=0)
+    assert isinstance(endings[1], wire.Cancelled)
+    assert endings[1].step == 2
+    assert endings[1].data is not None
+    assert set(finals(endings)) == {3, 4}
+    alone = finals(make_all(four(order)[2:]))
+    for frame in (3, 4):
+        assert abs(pixels(alone[frame]) - pixels(finals(endings)[frame])).max() <= 2
+
+
+def test_prompts_of_other_lengths_take_turns(order: Order) -> None:
+    """One of two chunks is made after those of one, since they cannot share a call."""
+    orders = four(order)
+    orders[1] = Order(msgspec.structs.replace(orders[1].begin, prompt="a fox BREAK snow"))
+    made = finals(make_all(orders))
+    assert list(made) == [1, 3, 4, 2]
+    assert [final.batch for final in made.values()] == [3, 3, 3, 1]
+
+
+def test_a_bad_frame_does_not_harm_its_batch(order: Order, tmp_path: Path) -> None:
+    """A file that is not there fails its frame, the rest share the call."""
+    orders = four(order)
+    bad = wire.Lora(file=str(tmp_path / "gone.safetensors"), weight=1.0)
+    orders[0] = Order(msgspec.structs.replace(orders[0].begin, loras=[bad]))
+    orders[2] = Order(msgspec.structs.replace(orders[2].begin, image=str(tmp_path / "gone.png")))
+    endings = make_all(orders)
+    assert [type(endings[frame]).__name__ for frame in (1, 2, 3, 4)] == ["Failed", "Final", "Failed", "Final"]
+    assert [final.batch for final in finals(endings).values()] == [2, 2]
+
+
+def test_a_bug_in_a_shared_call_ends_those_who_shared_it(
+    order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is told, and the child goes on."""
+    monkeypatch.setattr(denoise, "_led", lambda state, predicted: 1 / 0)
+    endings = make_all(four(order))
+    assert {type(ending).__name__ for ending in endings.values()} == {"Failed"}
+    assert set(endings) == {1, 2, 3, 4}

@@ -149,15 +149,31 @@ def test_the_second_device_that_dies_ends_the_frame_but_a_daemons_death_never_do
     assert isinstance(event, FrameInterrupted)
 
 
+def test_of_several_that_died_with_their_device_none_is_held_to_be_the_cause() -> None:
+    """However often; one that then kills it by itself, twice, is given up."""
+    shared = (
+        accepted(seeds=(7, 8)),
+        created(),
+        created(2),
+        interrupted(together=2),
+        interrupted(2, together=2),
+    )
+    state = given(*shared, resumed())
+    assert kinds(decisions.interrupt(state, 1, "device_died", "", together=2)) == ["FrameInterrupted"]
+    assert kinds(decisions.interrupt(state, 1, "device_died", "")) == ["FrameInterrupted"]
+    state = given(*shared, resumed(), interrupted(), resumed(attempt=3))
+    assert [state.frames[frame].device_deaths for frame in (1, 2)] == [1, 0]
+    assert kinds(decisions.interrupt(state, 1, "device_died", "")) == ["FrameInterrupted", "FrameFailed"]
+
+
 def test_a_paused_queue_begins_nothing_and_what_runs_goes_on() -> None:
     """Neither by the plan, nor by a device that chose before the pause came; a resumed one goes on."""
     two = (accepted(seeds=(7, 8)), created(), paused())
-    assert plan.next_frame(given(*two)) is None
+    assert plan.next_batch(given(*two), {}, 1) == []
     with pytest.raises(Refused, match="paused by ann"):
         decisions.begin(given(*two), 2, "p", "cpu", 0)
     assert given(*two, previewed(1)).frames[1].status == "running"
-    waiting = plan.next_frame(given(*two, resumed_queue()))
-    assert waiting is not None
+    (waiting,) = plan.next_batch(given(*two, resumed_queue()), {}, 1)
     assert waiting.id == 2
 
 
@@ -174,8 +190,7 @@ def test_another_priority_moves_what_a_job_has_left() -> None:
     history = (*BEGUN, finished(), accepted(2, 2, (1, 2)), accepted(3, 4), reprioritised(3, 5))
     state = given(*history)
     assert [state.frames[n].priority for n in (1, 2, 3, 4)] == [0, 0, 0, 5]
-    first = plan.next_frame(state)
-    assert first is not None
+    (first,) = plan.next_batch(state, {}, 1)
     assert first.id == 4
     assert kinds(decisions.reprioritise(state, 2, 7, "ann")) == ["JobReprioritised"]
     assert decisions.reprioritise(state, 3, 5, "ann") == []

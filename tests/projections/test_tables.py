@@ -37,6 +37,7 @@ from tests.stories import (
     interrupted,
     previewed,
     prompt,
+    resumed,
     source,
 )
 
@@ -136,6 +137,8 @@ async def test_tables_that_lag_behind_are_caught_up_from_the_log(tmp_path: Path)
     async with opened(path, State(), restoring) as log:  # no tables task: nothing is flushed
         await log.append(created(2, 2))
         await log.append(interrupted(2, 2))
+        await log.append(resumed(2, 2))
+        await log.append(interrupted(2, 2, together=4))  # which is held against none of the four
     async with kept(path) as log:
         assert log.state.frames[2].device_deaths == 1
         assert await rebuilding.compare(log) == []

@@ -1,0 +1,52 @@
+"""The device that the child works on: found by its name, described, and how much it does at once."""
+
+import diffusers
+import torch
+import transformers
+
+from daemon.gpu import sdxl
+
+AT_ONCE = 4
+ALONE, MORE = 12 * 2**30, 2 * 2**30
+"""Bytes for SDXL in half precision with one picture of a megapixel at work, and for each one beside it:
+reckoned, not measured, and roughly enough, for where they do not suffice fewer are made at once."""
+
+
+def find(name: str) -> torch.device:
+    """`auto` is the first GPU, else the CPU. Raises `RuntimeError` or `AssertionError` for one that
+    is not there."""
+    if name == "auto":
+        name = "cuda:0" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
+    torch.empty(1, device=device)
+    return device
+
+
+def sampling_stream(device: torch.device) -> torch.cuda.Stream | None:
+    """Goes before the stream of previews wherever both have work; None on a CPU."""
+    if device.type != "cuda":
+        return None
+    return torch.cuda.Stream(device, priority=-1)  # type: ignore[no-untyped-call]  # as it is
+
+
+def describe(device: torch.device) -> str:
+    """As people know it: `cpu`, or `cuda:0 NVIDIA H100`."""
+    return f"{device} {torch.cuda.get_device_name(device)}" if device.type == "cuda" else str(device)
+
+
+def versions() -> dict[str, str]:
+    """What the pixels depend on beside the recipe."""
+    return {
+        "torch": str(torch.__version__),
+        "diffusers": diffusers.__version__,
+        "transformers": transformers.__version__,
+    }
+
+
+def at_once(device: torch.device) -> int:
+    """Pictures to be made at the same time if nobody says how many. A CPU gains nothing by more than one,
+    and then a seed is the same picture bit for bit.
+    """
+    if device.type == "cpu":
+        return 1
+    return min(AT_ONCE, 1 + max(0, sdxl.free_memory(device) - ALONE) // MORE)

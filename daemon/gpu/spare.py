@@ -1,0 +1,82 @@
+"""What to do when memory runs out in the middle of a frame, in the child.
+
+First the checkpoints that nobody uses leave, then fewer pictures share a call of the UNet, at last one
+alone; a picture is decoded in tiles. Only what changes nothing when it fails is tried again: a call of the
+UNet, not the sampler's step behind it.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from daemon.gpu import denoise, sdxl, wire
+from daemon.gpu.formats import Pixels
+
+Result = TypeVar("Result")
+
+
+class Spare:
+    """Memory that a batch in need of it can get."""
+
+    def __init__(self, shelf: sdxl.Shelf, keep: Path, most: int) -> None:
+        """`keep` is the checkpoint at work."""
+        self.most = most
+        """Pictures in one call of the UNet."""
+        self._shelf = shelf
+        self._keep = keep
+
+    def __repr__(self) -> str:
+        return f"<Spare memory of {self._shelf!r}, {self.most} at once>"
+
+    def free(self, error: Exception) -> None:
+        """Free it for one more try. Raises `error` if it is of another kind."""
+        if not out_of_memory(error):
+            raise error
+        error.__traceback__ = None  # it holds what the failed try had in hand
+        self._shelf.keep_only(self._keep)
+
+    def again(self, call: Callable[[], Result]) -> Result:
+        """What `call` answers, tried once more if memory runs out."""
+        try:
+            return call()
+        except (MemoryError, RuntimeError) as error:
+            self.free(error)
+        return call()
+
+    def predict(self, calls: Sequence[denoise.Call]) -> list[torch.Tensor]:
+        """As `denoise.predict`; of fewer pictures at once, from now on, where memory runs out twice."""
+        try:
+            return self.again(lambda: denoise.predict(calls))
+        except (MemoryError, RuntimeError) as error:
+            if len(calls) == 1 or not out_of_memory(error):
+                raise
+            error.__traceback__ = None
+        self.most = half = len(calls) // 2
+        sdxl.release(self._shelf.device)
+        return [*self.predict(calls[:half]), *self.predict(calls[half:])]
+
+    def finish(self, state: denoise.Denoise) -> Pixels:
+        """As `denoise.finish`; in tiles where memory runs out."""
+        try:
+            return denoise.finish(state)
+        except (MemoryError, RuntimeError) as error:
+            self.free(error)
+        return denoise.finish(state, tiled=True)
+
+
+def out_of_memory(error: Exception) -> bool:
+    """torch has a type for a full GPU, but for full main memory only this sentence (`alloc_cpu.cpp`)."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def too_large(begin: wire.Begin, shelf: sdxl.Shelf) -> str:
+    """What a person reads of a picture for which there was no memory at all."""
+    free = sdxl.free_memory(shelf.device) / 2**30
+    return (
+        f"out of memory making {begin.width} × {begin.height} pixels, also when tried again by itself and in "
+        f"tiles: {free:.1f} GiB are free on {shelf.device}. Ask for a smaller picture."
+    )
