@@ -50,6 +50,17 @@ def _switch(checkpoint: Checkpoint, active: dict[str, float]) -> None:
         if here:
             layers.set_weights_and_activate_adapters(part, here, [active[name] for name in here])
         layers.set_adapter_layers(part, enabled=bool(here))
+        if hasattr(part, "peft_config"):
+            _mark_trainable(part, not here)
+
+
+def _mark_trainable(part: Any, trainable: bool) -> None:
+    """As the checkpoint's own weights are without LoRAs, or with. peft turns it off for good; nobody trains
+    here, but torch sums a product in another order by it (`should_fold` in ATen's `LinearAlgebra.cpp`).
+    """
+    for name, parameter in part.named_parameters():
+        if ".lora_" not in name:
+            parameter.requires_grad_(trainable)
 
 
 def _held(checkpoint: Checkpoint, path: Path) -> str:
