@@ -73,6 +73,7 @@ queue, the tables, the page) is a fold of that log.
   gpu/          in the daemon: plan (which frame next, PURE) · wire (the messages, PURE) ·
                 process (a child and its pipes) · device (one task per device) ·
                 making (one frame's making) · stored (frames' states on disk) ·
+                sources (the files of a frame) · sums (their SHA-256) ·
                 recovery (frames whose maker is gone);
                 probe (what torch sees, for the doctor);
                 in the child only: child · orders · work · sdxl · single_file · denoise · conditioning ·

@@ -27,6 +27,7 @@ from daemon.files import write_whole
 from daemon.gpu import plan
 from daemon.gpu.device import Device
 from daemon.gpu.recovery import recover
+from daemon.gpu.sums import Sums
 from daemon.guards import LOOPBACK
 from daemon.history import redacting
 from daemon.inbox import Inbox
@@ -68,7 +69,8 @@ async def _serve(
 ) -> None:
     recent = pictures.Recent()
     token = None if settings.host in LOOPBACK else secrets.token_urlsafe(16)
-    device = Device(settings, log, recent)
+    sums = Sums(settings.home.sums)
+    device = Device(settings, log, recent, sums)
     inbox = Inbox(settings.home, log, settings.model)
     web = Web(log, settings, recent, lambda: [device.name], lambda: inbox.outlook)
     port: int = listener.getsockname()[1]
@@ -86,7 +88,7 @@ async def _serve(
             say(f"drop prompts into {settings.home.inbox}")
             if log.state.paused_by is not None:
                 say(f"the queue is paused by {log.state.paused_by}; safelight resume lets it go on")
-            async with running(device.run), running(inbox.run):
+            async with running(sums.run), running(device.run), running(inbox.run):
                 reason = await _until_told(settings, log, inbox, stop)
         await log.append(DaemonStopped(reason=reason))
         tasks.cancel_scope.cancel()

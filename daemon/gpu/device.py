@@ -15,10 +15,12 @@ from msgspec.structs import replace
 
 from daemon import pictures
 from daemon.events.log import Log
-from daemon.gpu import plan, stored, wire
+from daemon.gpu import plan, sources, stored, wire
 from daemon.gpu.making import Making
 from daemon.gpu.process import Child, ChildDied, started
 from daemon.gpu.recovery import interrupt, tidy
+from daemon.gpu.sources import Sources
+from daemon.gpu.sums import Sums
 from daemon.projections import decisions
 from daemon.projections.decisions import Interruption
 from daemon.projections.frames import BEING_MADE, Frame
@@ -41,13 +43,14 @@ class NoDevice(Exception):
 class Device:
     """A GPU, or the CPU, at work. `run` is its task."""
 
-    def __init__(self, settings: Settings, log: Log[State], recent: pictures.Recent) -> None:
-        """`recent` receives each preview for the web to serve."""
+    def __init__(self, settings: Settings, log: Log[State], recent: pictures.Recent, sums: Sums) -> None:
+        """`recent` receives each preview for the web to serve; `sums` knows the weights' SHA-256."""
         self.name = settings.device
         self._home = settings.home
         self._store_every = settings.store_every
         self._log = log
         self._recent = recent
+        self._sums = sums
 
     def __repr__(self) -> str:
         return f"<Device {self.name}>"
@@ -116,7 +119,8 @@ class Device:
         """One frame, from its beginning to no trace of a preview. Raises `ChildDied`."""
         prompt = asked(self._log.state, frame)
         path = f"{self._home.frames.name}/{_preview_name(self._log.state, frame, prompt.preview.format)}"
-        key = _key(ready, frame, prompt)
+        files = await to_thread.run_sync(sources.look, self._home, prompt)
+        key = _key(ready, frame, prompt, files)
         kept = await to_thread.run_sync(stored.load, self._home.frames, frame.id, key)
         step = 0 if kept is None else kept.step
         decision = partial(decisions.begin, frame=frame.id, path=path, device=self.name, step=step)
@@ -127,7 +131,8 @@ class Device:
         made = self._log.state.frames[frame.id]
         try:
             keeping = stored.Keeping(self._store_every, key, kept)
-            making = Making(self._log, self._home, self._recent, ready, made, prompt, begun.seq, keeping)
+            place = (self._log, self._home, self._recent)
+            making = Making(*place, ready, made, prompt, begun.seq, keeping, files, self._sums)
             await making.run(child)
         except ChildDied as death:
             await self._put_away(frame.id, "device_died", str(death), begun.seq)
@@ -154,10 +159,10 @@ def asked(state: State, frame: Frame) -> Prompt:
     return replace(state.prompts[frame.job], seed=frame.seed, count=1, priority=frame.priority)
 
 
-def _key(ready: wire.Ready, frame: Frame, prompt: Prompt) -> str:
+def _key(ready: wire.Ready, frame: Frame, prompt: Prompt, files: Sources) -> str:
     """What a stored state of the frame depends on: all that the picture does, but not how it is shown."""
     picture = replace(prompt, priority=0, preview=Preview())
-    return stored.key(frame.id, picture, ready.device, ready.versions)
+    return stored.key(frame.id, picture, ready.device, ready.versions, files.versions)
 
 
 def _preview_name(state: State, frame: Frame, format: str) -> str:

@@ -14,6 +14,8 @@ from typing import Literal
 
 import anyio
 from anyio import to_thread
+from anyio.abc import TaskGroup
+from msgspec.structs import replace
 
 from daemon import pictures, png, reprints, strips
 from daemon.events.log import Log
@@ -31,7 +33,9 @@ from daemon.events.types import (
 from daemon.files import write_whole
 from daemon.gpu import stored, wire
 from daemon.gpu.process import Child, ChildDied
+from daemon.gpu.sources import Sources
 from daemon.gpu.stored import Keeping
+from daemon.gpu.sums import Sums
 from daemon.projections.frames import Frame
 from daemon.projections.state import State
 from daemon.prompts import Prompt
@@ -56,8 +60,10 @@ class Making:
         prompt: Prompt,
         cause: int,
         keeping: Keeping,
+        sources: Sources,
+        sums: Sums,
     ) -> None:
-        """`frame` as the event `cause` left it; `prompt` is that of this picture alone."""
+        """`frame` as the event `cause` left it; `prompt` and `sources` are those of this picture alone."""
         assert frame.preview is not None
         self._log = log
         self._home = home
@@ -69,6 +75,8 @@ class Making:
         self._strip = strips.path_of(home.strips, frame.id)
         self._cause = cause
         self._keeping = keeping
+        self._sources = sources
+        self._sums = sums
         self._began = time.monotonic()
 
     async def run(self, child: Child) -> None:
@@ -79,7 +87,7 @@ class Making:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._forward_cancel, child)
             try:
-                while not await self._record(await child.receive()):
+                while not await self._record(await child.receive(), tasks):
                     pass
             except ChildDied as error:
                 death = error
@@ -93,6 +101,7 @@ class Making:
             frame=frame.id,
             attempt=frame.attempt,
             model=str(self._home.checkpoint(frame.model)),
+            model_version=self._sources.model.version,
             prompt=frame.prompt,
             negative_prompt=frame.negative_prompt,
             width=frame.width,
@@ -128,7 +137,7 @@ class Making:
         keep = request.event.keep_partial
         await child.send(wire.Cancel(frame=self._frame.id, attempt=self._frame.attempt, keep_partial=keep))
 
-    async def _record(self, reply: wire.Reply) -> bool:
+    async def _record(self, reply: wire.Reply, tasks: TaskGroup) -> bool:
         """Turn one reply into what it means; True once the frame has ended."""
         match reply:
             case wire.Loading(what=what):
@@ -136,7 +145,7 @@ class Making:
             case wire.Note(message=message):
                 logger.warning("frame %d: %s", self._frame.id, message)
             case wire.Loaded():
-                await self._append(self._loaded(reply))
+                tasks.start_soon(self._tell_loaded, reply)
             case wire.Preview():
                 await self._write_preview(reply)
             case wire.Final():
@@ -173,10 +182,16 @@ class Making:
     async def _append(self, event: Event) -> None:
         await self._log.append(event, cause=self._cause)
 
-    def _loaded(self, reply: wire.Loaded) -> ModelLoaded:
-        return ModelLoaded(
+    async def _tell_loaded(self, reply: wire.Loaded) -> None:
+        """With the weights' sum once that is known; without it if the frame ends first."""
+        loaded = ModelLoaded(
             device=self._ready.device, model=self._frame.model, seconds=reply.seconds, bytes=reply.bytes
         )
+        try:
+            loaded = replace(loaded, sha256=await self._sources.model.sha256(self._sums))
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._append(loaded)
 
     def _failed(self, kind: FailureKind, message: str) -> FrameFailed:
         frame = self._frame
@@ -235,7 +250,7 @@ class Making:
 
     async def _write_final(self, reply: wire.Final) -> None:
         path = pictures.final_name(self._preview)
-        recipe = self._recipe(reply)
+        recipe = await self._recipe(reply)
         data = png.with_texts(reply.data, reprints.texts(recipe))
         try:
             digest = await to_thread.run_sync(write_final, self._home.root / path, data)
@@ -258,15 +273,18 @@ class Making:
             )
         )
 
-    def _recipe(self, reply: wire.Final) -> Recipe:
+    async def _recipe(self, reply: wire.Final) -> Recipe:
+        """Waits for the sums of weights that nobody has used before; the picture is in hand by then."""
+        loras = [await lora.sha256(self._sums) for lora in self._sources.loras]
         return Recipe(
             prompt=self._prompt,
             seed=self._frame.seed,
             scheduler=reply.scheduler,
             scheduler_config=reply.scheduler_config,
             sigmas=reply.sigmas,
-            loras_sha256=reply.loras_sha256,
+            loras_sha256=[digest or "" for digest in loras],
             image_sha256=reply.image_sha256,
+            model_sha256=await self._sources.model.sha256(self._sums),
             dtype=reply.dtype,
             device=self._ready.device,
             versions=self._ready.versions,

@@ -7,7 +7,7 @@ Foreign errors become `BadModel` here and nowhere else.
 
 import gc
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from diffusers import StableDiffusionXLPipeline
 from safetensors import SafetensorError, safe_open
 
 from daemon.gpu import previews, single_file, taesd
+from daemon.settings import resolve
 
 FACTORS = "latent2rgb.json"
 """Beside the weights of a checkpoint whose VAE is not SDXL's own: `{"factors": 4 × 3, "bias": 3}`."""
@@ -44,8 +45,10 @@ class Checkpoint:
     latent2rgb: previews.Latent2rgb
     device: torch.device
     dtype: torch.dtype
-    adapters: dict[str, str] = field(default_factory=dict)
-    """The LoRAs that are in memory beside it: what `loras` calls each by, and its file's SHA-256."""
+    adapters: list[str] = field(default_factory=list)
+    """The LoRAs that are in memory beside it, by what `loras` calls them; the one last used last."""
+    version: str = ""
+    """Of the files that it was read from, as `wire.Begin` names it."""
 
     @property
     def bytes(self) -> int:
@@ -69,18 +72,23 @@ class Shelf:
     def __repr__(self) -> str:
         return f"<Shelf on {self.device}: {', '.join(path.name for path in self._held) or 'empty'}>"
 
-    def find(self, path: Path) -> Checkpoint | None:
-        """The checkpoint, if it is in memory; it then counts as the last used."""
+    def find(self, path: Path, version: str = "") -> Checkpoint | None:
+        """The checkpoint, if it is in memory as this version; it then counts as the last used."""
         held = self._held.pop(path, None)
-        if held is not None:
-            self._held[path] = held
+        if held is None:
+            return None
+        if held.version != version:
+            del held  # nobody will ask for it again
+            release(self.device)
+            return None
+        self._held[path] = held
         return held
 
-    def load(self, path: Path) -> Checkpoint:
+    def load(self, path: Path, version: str = "") -> Checkpoint:
         """Read a checkpoint, with others leaving memory until it fits. Raises `BadModel`."""
         dtype = torch.float16 if self.device.type == "cuda" else torch.float32
         self._make_room(estimate(path, dtype))
-        self._held[path] = load(path, self.device, dtype)
+        self._held[path] = replace(load(path, self.device, dtype), version=version)
         return self._held[path]
 
     def keep_only(self, path: Path) -> None:
@@ -130,12 +138,6 @@ def _values(path: Path) -> int:
             return sum(math.prod(file.get_slice(key).get_shape()) for key in file.keys())  # noqa: SIM118  no dict
     except (OSError, SafetensorError):
         return 0  # loading it will say what is wrong
-
-
-def resolve(path: Path) -> Path:
-    """Where a checkpoint lies: `NAME` may stand for `NAME.safetensors`."""
-    file = path.with_name(path.name + ".safetensors")
-    return file if not path.exists() and file.is_file() else path
 
 
 def load(path: Path, device: torch.device, dtype: torch.dtype) -> Checkpoint:

@@ -35,6 +35,8 @@ class Begin(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     frame: int
     attempt: int
     model: str
+    model_version: str = ""
+    """Another one once the checkpoint's files have changed: what is in memory of it is then read again."""
     prompt: str
     negative_prompt: str
     width: int
@@ -153,8 +155,6 @@ class Final(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     scheduler_config: dict[str, object]
     sigmas: list[float]
     dtype: str
-    loras_sha256: list[str] = []
-    """Of the files of `Begin.loras`, in their order."""
     image_sha256: str | None = None
     """Of the file of `Begin.image`."""
     data: bytes

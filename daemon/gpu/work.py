@@ -118,11 +118,11 @@ def _make(
     begin = order.begin
     if order.stopped():
         return _cancelled(begin, step=0)
-    checkpoint = _checkpoint(Path(begin.model), shelf, send)
+    checkpoint = _checkpoint(Path(begin.model), begin.model_version, shelf, send)
     if order.stopped():
         return _cancelled(begin, step=0)
     spare = Spare(shelf, checkpoint.path)
-    sums = spare.again(lambda: loras.apply(checkpoint, begin.loras))
+    spare.again(lambda: loras.apply(checkpoint, begin.loras))
     shown = view.opened(begin, checkpoint, shelf.decoders, shelf.stream, send)
     state = spare.again(lambda: denoise.begin(checkpoint, begin))
     if begin.resume is not None:
@@ -145,7 +145,7 @@ def _make(
         spare.free(error)
         pixels = denoise.finish(state, tiled=True)
     encoder.drain()
-    return _final(begin, state, pixels, sums)
+    return _final(begin, state, pixels)
 
 
 def _put_back(state: denoise.Denoise, begin: wire.Begin, data: bytes) -> denoise.Denoise:
@@ -191,13 +191,13 @@ def _step(state: denoise.Denoise, spare: Spare) -> denoise.Denoised:
     return denoise.step(state)
 
 
-def _checkpoint(path: Path, shelf: sdxl.Shelf, send: Send) -> sdxl.Checkpoint:
+def _checkpoint(path: Path, version: str, shelf: sdxl.Shelf, send: Send) -> sdxl.Checkpoint:
     """The checkpoint, read if it is not in memory."""
-    if (held := shelf.find(path)) is not None:
+    if (held := shelf.find(path, version)) is not None:
         return held
     send(wire.Loading(what=f"loading {path.name}"))
     started = time.perf_counter()
-    checkpoint = shelf.load(path)
+    checkpoint = shelf.load(path, version)
     seconds = time.perf_counter() - started
     send(wire.Loaded(model=str(path), seconds=seconds, bytes=checkpoint.bytes))
     return checkpoint
@@ -219,7 +219,7 @@ def _partial(state: denoise.Denoise) -> bytes | None:
     return formats.png(denoise.decode(state.checkpoint, state.denoised))
 
 
-def _final(begin: wire.Begin, state: denoise.Denoise, pixels: formats.Pixels, sums: list[str]) -> wire.Final:
+def _final(begin: wire.Begin, state: denoise.Denoise, pixels: formats.Pixels) -> wire.Final:
     height, width, _ = pixels.shape
     with ThreadPoolExecutor(1) as pool:
         digest = pool.submit(hashlib.sha256, pixels.data)
@@ -234,7 +234,6 @@ def _final(begin: wire.Begin, state: denoise.Denoise, pixels: formats.Pixels, su
         scheduler_config=samplers.options(state.scheduler),
         sigmas=[*state.spent, *state.sigmas[state.skipped :]],
         dtype=str(state.checkpoint.dtype).removeprefix("torch."),
-        loras_sha256=sums,
         image_sha256=state.image_sha256,
         data=data,
         kept=thumbnails.of_final(pixels, state.steps, begin.preview.keep),
