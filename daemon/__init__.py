@@ -36,6 +36,7 @@ queue, the tables, the page) is a fold of that log.
   files         whole files or none, fsynced where it matters
   finals        finished pictures: deleted on purpose, or found gone
   pictures      the names of pictures, their deletion, recent previews in memory
+  stages        what keeps devices from sampling: told while it lasts                       PURE
   strips        the kept steps of a frame's development, in one file
   web           the HTTP routes; answers: what they answer with; upkeep: those of the history;
                 archive: those of what was; gallery: those of pictures
@@ -76,9 +77,10 @@ queue, the tables, the page) is a fold of that log.
                 sources (the files of a frame) · sums (their SHA-256) ·
                 recovery (frames whose maker is gone);
                 probe (what torch sees, for the doctor);
-                in the child only: child · orders · work · sdxl · single_file · denoise · conditioning ·
-                images · hires · precision · loras · samplers · snapshots · view (what of a frame is shown,
-                when) · previews · taesd · formats (pixels → PNG, JPEG, WebP) · thumbnails;
+                in the child only: child · orders · work · reading (and how far) · sdxl · single_file ·
+                denoise · conditioning · images · hires · precision · loras · samplers · snapshots ·
+                view (what of a frame is shown, when) · previews · taesd · formats (pixels → PNG, JPEG,
+                WebP) · thumbnails;
                 in a process of its own: animation (a strip → WebP or GIF)
 
 Start with `events/types`, then `app`.

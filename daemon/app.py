@@ -35,6 +35,7 @@ from daemon.projections import restoring, tables
 from daemon.projections.state import State
 from daemon.server import listen, serving
 from daemon.settings import VERSION, Home, Settings
+from daemon.stages import Stages
 from daemon.web import Web
 
 logger = logging.getLogger(__name__)
@@ -70,9 +71,10 @@ async def _serve(
     recent = pictures.Recent()
     token = None if settings.host in LOOPBACK else secrets.token_urlsafe(16)
     sums = Sums(settings.home.sums)
-    device = Device(settings, log, recent, sums)
+    stages = Stages()
+    device = Device(settings, log, recent, sums, stages)
     inbox = Inbox(settings.home, log, settings.model)
-    web = Web(log, settings, recent, lambda: [device.name], lambda: inbox.outlook)
+    web = Web(log, settings, recent, lambda: [device.name], lambda: inbox.outlook, stages)
     port: int = listener.getsockname()[1]
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
     address = Address(url=_url(host, port), token=token, pid=os.getpid(), epoch=log.epoch)

@@ -15,7 +15,7 @@ const CONFIRM = 4000;
 
 /**
  * @param {import("./notices.js").Notify} notify
- * @returns {(state: State) => void}
+ * @returns {(state: State, loading: string) => void}  what keeps devices from sampling is said beside them
  */
 export function makeHeader(notify) {
   const command = byId("command");
@@ -27,7 +27,7 @@ export function makeHeader(notify) {
   const askForAll = makeConfirmed(byId("stop-all"), () => stopAll("all"), notify);
   const askForWaiting = makeConfirmed(byId("stop-waiting"), () => stopAll("all-but-running"), notify);
 
-  return (state) => {
+  return (state, loading) => {
     const wall = arrange(state.frames.values());
     const [developing, waiting] = [wall.developing.length, wall.waiting.length];
     const done = wall.ended.filter((frame) => frame.status === "done").length;
@@ -37,7 +37,8 @@ export function makeHeader(notify) {
     write(byId("done"), state.older ? `${done}+` : String(done));
     write(byId("model"), state.model);
     // "auto" is a wish, not a device: which one it came to is known once the child has loaded.
-    write(byId("device"), state.devices.filter((name) => name !== "auto").join(", ") || "–");
+    const named = state.devices.filter((name) => name !== "auto").join(", ");
+    write(byId("device"), [named, loading].filter(Boolean).join(" · ") || "–");
     write(command, dropCommand(state.inbox));
     showPause(state.paused_by);
     askForAll(developing + waiting, (count) => `Stop all ${count}`);

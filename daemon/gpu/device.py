@@ -28,6 +28,7 @@ from daemon.projections.laws import Refused
 from daemon.projections.state import State
 from daemon.prompts import Preview, Prompt
 from daemon.settings import Settings
+from daemon.stages import Stages
 
 RESTART_AFTER = 1.0
 """Seconds between a child's death and its successor's start, doubled up to a minute while it keeps dying
@@ -43,14 +44,19 @@ class NoDevice(Exception):
 class Device:
     """A GPU, or the CPU, at work. `run` is its task."""
 
-    def __init__(self, settings: Settings, log: Log[State], recent: pictures.Recent, sums: Sums) -> None:
-        """`recent` receives each preview for the web to serve; `sums` knows the weights' SHA-256."""
+    def __init__(
+        self, settings: Settings, log: Log[State], recent: pictures.Recent, sums: Sums, stages: Stages
+    ) -> None:
+        """`recent` receives each preview for the web to serve, `stages` what keeps the device from sampling;
+        `sums` knows the weights' SHA-256.
+        """
         self.name = settings.device
         self._home = settings.home
         self._store_every = settings.store_every
         self._log = log
         self._recent = recent
         self._sums = sums
+        self._stages = stages
 
     def __repr__(self) -> str:
         return f"<Device {self.name}>"
@@ -64,12 +70,14 @@ class Device:
         pause = RESTART_AFTER
         while True:
             logger.info("%s: starting torch and diffusers, this takes some seconds", self.name)
+            self._stages.show(self.name, "starting torch and diffusers")
             async with started(self.name) as child:
                 try:
                     ready = await self._first_word(child)
                     pause = RESTART_AFTER
                     await self._work(child, ready)
                 except ChildDied as death:
+                    self._stages.end(self.name)
                     logger.warning("%s: %s; starting again in %g s", self.name, death, pause)
             await anyio.sleep(pause)
             pause = min(60, pause * 2)
@@ -79,6 +87,7 @@ class Device:
         if isinstance(ready, wire.NoDevice):
             raise NoDevice(f"{ready.message}; choose another --device")
         assert isinstance(ready, wire.Ready), ready
+        self._stages.end(self.name)
         self.name = ready.device
         versions = ", ".join(f"{name} {version}" for name, version in ready.versions.items())
         logger.info("%s: ready (%s)", self.name, versions)
@@ -132,7 +141,7 @@ class Device:
         try:
             keeping = stored.Keeping(self._store_every, key, kept)
             place = (self._log, self._home, self._recent)
-            making = Making(*place, ready, made, prompt, begun.seq, keeping, files, self._sums)
+            making = Making(*place, ready, made, prompt, begun.seq, keeping, files, self._sums, self._stages)
             await making.run(child)
         except ChildDied as death:
             await self._put_away(frame.id, "device_died", str(death), begun.seq)

@@ -40,6 +40,7 @@ from daemon.projections.frames import Frame
 from daemon.projections.state import State
 from daemon.prompts import Prompt
 from daemon.settings import Home
+from daemon.stages import Stages
 from daemon.strips import Thumbnail
 
 FailureKind = Literal["out_of_memory", "bad_model", "bad_file", "device_died", "disk", "internal"]
@@ -62,6 +63,7 @@ class Making:
         keeping: Keeping,
         sources: Sources,
         sums: Sums,
+        stages: Stages,
     ) -> None:
         """`frame` as the event `cause` left it; `prompt` and `sources` are those of this picture alone."""
         assert frame.preview is not None
@@ -77,6 +79,7 @@ class Making:
         self._keeping = keeping
         self._sources = sources
         self._sums = sums
+        self._stages = stages
         self._began = time.monotonic()
 
     async def run(self, child: Child) -> None:
@@ -92,6 +95,7 @@ class Making:
             except ChildDied as error:
                 death = error
             tasks.cancel_scope.cancel()
+        self._stages.end(self._ready.device)  # where loading failed
         if death is not None:
             raise death
 
@@ -140,11 +144,13 @@ class Making:
     async def _record(self, reply: wire.Reply, tasks: TaskGroup) -> bool:
         """Turn one reply into what it means; True once the frame has ended."""
         match reply:
-            case wire.Loading(what=what):
-                logger.info("%s: %s", self._ready.device, what)
+            case wire.Loading(what=what, done=done):
+                if self._stages.show(self._ready.device, what, done):
+                    logger.info("%s: %s", self._ready.device, what)
             case wire.Note(message=message):
                 logger.warning("frame %d: %s", self._frame.id, message)
             case wire.Loaded():
+                self._stages.end(self._ready.device)
                 tasks.start_soon(self._tell_loaded, reply)
             case wire.Preview():
                 await self._write_preview(reply)

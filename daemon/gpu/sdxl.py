@@ -63,6 +63,7 @@ class Shelf:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
+        self.dtype = torch.float16 if device.type == "cuda" else torch.float32
         self.decoders = taesd.Decoders(device)
         self.stream: Any = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
         """Where previews are made, beside sampling."""
@@ -86,9 +87,8 @@ class Shelf:
 
     def load(self, path: Path, version: str = "") -> Checkpoint:
         """Read a checkpoint, with others leaving memory until it fits. Raises `BadModel`."""
-        dtype = torch.float16 if self.device.type == "cuda" else torch.float32
-        self._make_room(estimate(path, dtype))
-        self._held[path] = replace(load(path, self.device, dtype), version=version)
+        self._make_room(estimate(path, self.dtype))
+        self._held[path] = replace(load(path, self.device, self.dtype), version=version)
         return self._held[path]
 
     def keep_only(self, path: Path) -> None:
@@ -123,12 +123,17 @@ def release(device: torch.device) -> None:
 
 def estimate(path: Path, dtype: torch.dtype) -> int:
     """Bytes of the checkpoint in memory, from its weights' headers; 0 for what cannot be read."""
+    return sum(map(_values, weights(path, dtype))) * dtype.itemsize
+
+
+def weights(path: Path, dtype: torch.dtype) -> list[Path]:
+    """The files of numbers that `load` reads; none where there is nothing that it could."""
     path = resolve(path)
-    if path.is_file():
-        return _values(path) * dtype.itemsize
+    if not path.is_dir():
+        return [path] if path.is_file() else []
+    half = _variant(path, dtype) is not None
     parts = (path / name for name in ("unet", "vae", "text_encoder", "text_encoder_2"))
-    # Of several variants of one part only one is read.
-    return sum(max(map(_values, part.glob("*.safetensors")), default=0) for part in parts) * dtype.itemsize
+    return [file for part in parts for file in sorted(part.glob("*.safetensors")) if _is_half(file) == half]
 
 
 def _values(path: Path) -> int:
@@ -201,9 +206,13 @@ def _inspect_folder(path: Path) -> None:
 def _variant(path: Path, dtype: torch.dtype) -> str | None:
     """`fp16` where the UNet comes in half precision and either that is wanted or nothing else is there."""
     files = list((path / "unet").glob("*.safetensors"))
-    halves = [file for file in files if ".fp16." in file.name or ".fp16-" in file.name]
+    halves = [file for file in files if _is_half(file)]
     wanted = dtype == torch.float16 or len(halves) == len(files)
     return "fp16" if halves and wanted else None
+
+
+def _is_half(file: Path) -> bool:
+    return ".fp16." in file.name or ".fp16-" in file.name
 
 
 def _factors(path: Path) -> previews.Latent2rgb:

@@ -86,9 +86,11 @@ class NoDevice(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Loading(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """A long part of loading has begun."""
+    """A long part of loading has begun, or has got on."""
 
     what: str
+    done: float | None = None
+    """Of its bytes, from 0 to 1; None where they are not counted."""
 
 
 class Note(msgspec.Struct, frozen=True, kw_only=True, tag=True):

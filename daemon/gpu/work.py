@@ -32,6 +32,7 @@ from daemon.gpu import (
     wire,
 )
 from daemon.gpu.orders import Order, Orders
+from daemon.gpu.reading import read_through
 
 Send = Callable[[wire.Reply], None]
 Result = TypeVar("Result")
@@ -195,9 +196,11 @@ def _checkpoint(path: Path, version: str, shelf: sdxl.Shelf, send: Send) -> sdxl
     """The checkpoint, read if it is not in memory."""
     if (held := shelf.find(path, version)) is not None:
         return held
-    send(wire.Loading(what=f"loading {path.name}"))
+    what = f"loading {path.name}"
+    send(wire.Loading(what=what, done=0.0))
     started = time.perf_counter()
-    checkpoint = shelf.load(path, version)
+    with read_through(sdxl.weights(path, shelf.dtype), lambda done: send(wire.Loading(what=what, done=done))):
+        checkpoint = shelf.load(path, version)
     seconds = time.perf_counter() - started
     send(wire.Loaded(model=str(path), seconds=seconds, bytes=checkpoint.bytes))
     return checkpoint
