@@ -36,6 +36,7 @@ queue, the tables, the page) is a fold of that log.
   files         whole files or none, fsynced where it matters
   finals        finished pictures: deleted on purpose, or found gone
   pictures      the names of pictures, their deletion, recent previews in memory
+  stages        what keeps devices from sampling: told while it lasts                       PURE
   strips        the kept steps of a frame's development, in one file
   web           the HTTP routes; answers: what they answer with; upkeep: those of the history;
                 archive: those of what was; gallery: those of pictures
@@ -74,12 +75,13 @@ queue, the tables, the page) is a fold of that log.
   gpu/          in the daemon: plan (which frames next, and which at once, PURE) · wire (the messages,
                 PURE) · process (a child and its pipes) · device (one task per device) · warm (what its
                 child holds in memory) · making (one frame's making) · stored (frames' states on disk) ·
+                sources (the files of a frame) · sums (their SHA-256) ·
                 recovery (frames whose maker is gone);
                 probe (what torch sees, for the doctor);
                 in the child only: child · orders · work (a batch from its begin to its ends) · hardware ·
-                spare (when memory runs out) · sdxl · single_file · denoise · conditioning · images · hires ·
-                precision · loras · samplers · snapshots · view (what of a frame is shown, when) · previews ·
-                taesd · formats (pixels → PNG, JPEG, WebP) · thumbnails;
+                spare (when memory runs out) · reading (and how far) · sdxl · single_file · denoise ·
+                conditioning · images · hires · precision · loras · samplers · snapshots · view (what of a
+                frame is shown, when) · previews · taesd · formats (pixels → PNG, JPEG, WebP) · thumbnails;
                 in a process of its own: animation (a strip → WebP or GIF)
 
 Start with `events/types`, then `app`.

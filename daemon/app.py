@@ -27,6 +27,7 @@ from daemon.files import write_whole
 from daemon.gpu import plan
 from daemon.gpu.device import Device
 from daemon.gpu.recovery import recover
+from daemon.gpu.sums import Sums
 from daemon.guards import LOOPBACK
 from daemon.history import redacting
 from daemon.inbox import Inbox
@@ -34,6 +35,7 @@ from daemon.projections import restoring, tables
 from daemon.projections.state import State
 from daemon.server import listen, serving
 from daemon.settings import VERSION, Home, Settings
+from daemon.stages import Stages
 from daemon.web import Web
 
 logger = logging.getLogger(__name__)
@@ -68,9 +70,11 @@ async def _serve(
 ) -> None:
     recent = pictures.Recent()
     token = None if settings.host in LOOPBACK else secrets.token_urlsafe(16)
-    device = Device(settings, log, recent)
+    sums = Sums(settings.home.sums)
+    stages = Stages()
+    device = Device(settings, log, recent, sums, stages)
     inbox = Inbox(settings.home, log, settings.model)
-    web = Web(log, settings, recent, lambda: [device.name], lambda: inbox.outlook)
+    web = Web(log, settings, recent, lambda: [device.name], lambda: inbox.outlook, stages)
     port: int = listener.getsockname()[1]
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
     address = Address(url=_url(host, port), token=token, pid=os.getpid(), epoch=log.epoch)
@@ -86,7 +90,7 @@ async def _serve(
             say(f"drop prompts into {settings.home.inbox}")
             if log.state.paused_by is not None:
                 say(f"the queue is paused by {log.state.paused_by}; safelight resume lets it go on")
-            async with running(device.run), running(inbox.run):
+            async with running(sums.run), running(device.run), running(inbox.run):
                 reason = await _until_told(settings, log, inbox, stop)
         await log.append(DaemonStopped(reason=reason))
         tasks.cancel_scope.cancel()

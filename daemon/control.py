@@ -21,6 +21,7 @@ from daemon.projections.laws import Refused, Unknown
 from daemon.projections.state import State
 from daemon.prompts import Priority
 from daemon.settings import VERSION, Settings
+from daemon.stages import Stages
 
 FAILURES_SHOWN = 5
 """Of the ended frames that are in memory."""
@@ -41,11 +42,14 @@ class Cancellation(msgspec.Struct, forbid_unknown_fields=True):
 class Control:
     """The routes of the queue."""
 
-    def __init__(self, log: Log[State], settings: Settings, devices: Callable[[], list[str]]) -> None:
-        """`devices` answers the devices' names."""
+    def __init__(
+        self, log: Log[State], settings: Settings, devices: Callable[[], list[str]], stages: Stages
+    ) -> None:
+        """`devices` answers the devices' names, `stages` what keeps them from sampling."""
         self._log = log
         self._settings = settings
         self._devices = devices
+        self._stages = stages
 
     def routes(self) -> list[Route]:
         """Where they are."""
@@ -71,6 +75,7 @@ class Control:
                 "model": self._settings.model,
                 "inbox": str(self._settings.home.inbox),
                 "devices": self._devices(),
+                "loading": self._stages.now,
                 "paused_by": state.paused_by,
                 "frames": [state.frames[number] for number in sorted(state.open)],
                 "failed": list(islice(failed, FAILURES_SHOWN)),

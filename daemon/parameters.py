@@ -40,6 +40,8 @@ _SCHEDULES = {
 _HIRES = {"Hires upscale": "scale", "Hires steps": "steps", "Denoising strength": "strength"}
 _UPSCALER = "Lanczos"
 """A1111's word for how a second pass enlarges here."""
+_SHORT = 10
+"""Digits of a checkpoint's SHA-256 by which A1111 and Civitai know it."""
 _NOT_SETTINGS = {"Version", "App"}
 """Which program wrote the picture says nothing of how it is to be made."""
 _NUMBER = re.compile(r"-?\d{1,40}(\.\d{1,20})?(e[+-]?\d{1,3})?", re.ASCII)
@@ -65,7 +67,8 @@ def write(recipe: Recipe) -> str:
         lines.append(f"{NEGATIVE} {recipe.prompt.negative_prompt}")
     pairs = {label: fields.get(key) for label, key in _KEYS.items()}
     model = pairs.pop("Model")
-    pairs |= {"Size": f"{fields['width']}x{fields['height']}", "Model": model}
+    digest = recipe.model_sha256 and recipe.model_sha256[:_SHORT]
+    pairs |= {"Size": f"{fields['width']}x{fields['height']}", "Model hash": digest, "Model": model}
     pairs["Sampler"] = SAMPLERS[recipe.prompt.sampler].label
     pairs["Schedule type"] = _SCHEDULES[recipe.prompt.scheduler]
     pairs["Denoising strength"] = recipe.prompt.strength

@@ -82,6 +82,11 @@ class Home(msgspec.Struct, frozen=True):
         return self.loras / f"{name.removesuffix('.safetensors')}.safetensors"
 
     @property
+    def sums(self) -> Path:
+        """The SHA-256 of weights, as far as they were worked out."""
+        return self.root / "models" / "sums.json"
+
+    @property
     def vae_approx(self) -> Path:
         """Tiny decoders for previews."""
         return self.root / "models" / "vae_approx"
@@ -112,6 +117,12 @@ class Home(msgspec.Struct, frozen=True):
     def address(self) -> Path:
         """Where the running daemon is to be reached, for the commands."""
         return self.root / "daemon.json"
+
+
+def resolve(path: Path) -> Path:
+    """Where a checkpoint lies: `NAME` may stand for `NAME.safetensors`."""
+    file = path.with_name(path.name + ".safetensors")
+    return file if not path.exists() and file.is_file() else path
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

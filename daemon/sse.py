@@ -49,6 +49,7 @@ class Streams:
         self._snapshot = snapshot
         self._shared: tuple[int, float, Message] | None = None
         self._pieces: dict[tuple[int, int, bool], Message] = {}
+        self._aside: Message | None = None
         self._bell = anyio.Event()
         self._silent = False
         self._open = 0
@@ -65,6 +66,11 @@ class Streams:
             with anyio.move_on_after(KEEP_ALIVE) as scope:
                 position = await self._log.changed(position)
             self._wake(silent=scope.cancelled_caught)
+
+    def tell(self, kind: bytes, data: bytes) -> None:
+        """Say something that is no event, without an id. Who is slow or comes later hears only the newest."""
+        self._aside = _body(b"event: %s\ndata: %s\n\n" % (kind, data))
+        self._wake(silent=False)
 
     def close(self) -> None:
         """Have every stream say goodbye and end; new ones end at once."""
@@ -95,13 +101,17 @@ class Streams:
 
     async def _follow(self, cursor: int | None, whole: bool, send: Send) -> None:
         log = self._log
+        heard: Message | None = None
         if cursor is None:
             cursor, message = self._fresh()
             await send(message)
         while not self._closing:
-            if cursor == log.position:
+            if cursor == log.position and heard is self._aside:
                 await self._bell.wait()
-            if cursor < log.position:
+            if heard is not (aside := self._aside) and aside is not None:
+                heard = aside
+                await send(aside)
+            elif cursor < log.position:
                 if self._remembers(cursor):
                     cursor, message = log.position, self._piece(cursor, whole)
                 else:

@@ -36,6 +36,7 @@ from daemon.projections.state import KEPT, State
 from daemon.settings import PAGE, VERSION, Settings
 from daemon.sheets import Sheet, read
 from daemon.sse import Streams
+from daemon.stages import Stages
 from daemon.upkeep import Upkeep
 
 STREAM = "/api/events"
@@ -51,9 +52,10 @@ class Web:
         recent: Recent,
         devices: Callable[[], list[str]],
         inbox: Callable[[], Outlook],
+        stages: Stages,
     ) -> None:
         """`recent` holds the previews of frames being made; `devices` answers the devices' names; `inbox`
-        what lies there still.
+        what lies there still; `stages` has what keeps devices from sampling.
         """
         self._devices = devices
         self._inbox = inbox
@@ -61,7 +63,9 @@ class Web:
         self._settings = settings
         self._lacks = stock.lacking(settings.home)
         self._recent = recent
+        self._stages = stages
         self.streams = Streams(log, self.snapshot)
+        stages.listen(lambda: self.streams.tell(b"loading", msgspec.json.encode({"loading": stages.now})))
 
     def application(self, port: int, token: str | None) -> ASGIApp:
         """The whole ASGI application, guards outermost."""
@@ -77,7 +81,7 @@ class Web:
             Route("/api/inbox", self._waiting),
             Route("/api/jobs", self._submit, methods=["POST"]),
             *Archive(self._log, self._settings).routes(),
-            *Control(self._log, self._settings, self._devices).routes(),
+            *Control(self._log, self._settings, self._devices, self._stages).routes(),
             *Upkeep(self._log, self._settings.home).routes(),
             *Gallery(self._log, self._settings.home, self._recent).routes(),
             Route("/schema/prompt.json", self._schema),

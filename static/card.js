@@ -10,6 +10,7 @@
  *
  * @typedef {object} Surroundings  what a card tells of more than its frame
  * @property {import("./pace.js").Making | undefined} making
+ * @property {string} loading  what keeps devices from sampling, while this one waits for that
  * @property {number | undefined} wait  seconds until it begins, if that is known
  * @property {number | null} sooner  the priority that moves its job past the one ahead
  * @property {number | null} later
@@ -41,7 +42,7 @@ export function makeCard(first, { template, epoch, acts }) {
   const film = makeFilm({ sheet: parts.sheet, range: parts.film, said: parts.filmStep }, first.id, epoch);
   let frame = first;
   /** @type {Surroundings} */
-  let around = { making: undefined, wait: undefined, sooner: null, later: null, siblings: 1, past: false, chosen: false };
+  let around = { making: undefined, loading: "", wait: undefined, sooner: null, later: null, siblings: 1, past: false, chosen: false };
   let asked = false;
   let complaint = "";
 
@@ -148,13 +149,13 @@ function introduce(element, parts, frame) {
  * @param {Frame} frame
  * @param {Surroundings} around
  */
-function paint(element, parts, frame, { making, wait, chosen }) {
+function paint(element, parts, frame, { making, loading, wait, chosen }) {
   element.dataset.status = frame.status;
   element.dataset.step = String(frame.step);
   element.classList.toggle("chosen", chosen);
   writeItems(parts.facts, facts(frame));
   write(parts.step, stepText(frame));
-  writeItems(parts.pace, hasEnded(frame) ? [] : frame.status === "queued" ? [waitText(wait)].filter(Boolean) : paceTexts(frame, making));
+  writeItems(parts.pace, hasEnded(frame) ? [] : frame.status === "queued" ? [waitText(wait)].filter(Boolean) : paceTexts(frame, making, loading));
   write(parts.error, frame.error ?? "");
   parts.bar.setAttribute("aria-valuemax", String(frame.steps));
   parts.bar.setAttribute("aria-valuenow", String(frame.step));

@@ -8,6 +8,7 @@
  * @typedef {object} Listener
  * @property {(state: State) => void} state  all that is known now; what was known before is void
  * @property {(message: import("./fold.js").Message) => void} event
+ * @property {(stages: import("./stream.js").Stage[]) => void} loading  what keeps devices from sampling now
  * @property {() => void} up  the daemon answers
  * @property {(since: Date) => void} down  it does not
  */
@@ -50,6 +51,7 @@ function share(listener) {
 function hear(listener, told) {
   if (told.kind === "state") listener.state(told.state);
   else if (told.kind === "event") listener.event(told.message);
+  else if (told.kind === "loading") listener.loading(told.stages);
   else if (told.kind === "up") listener.up();
   else listener.down(told.since);
 }

@@ -16,7 +16,7 @@ const CONFIRM = 4000;
 /**
  * @param {import("./notices.js").Notify} notify
  * @param {(stopped: import("./fold.js").Frame[]) => void} offerBack  those that have not begun, as they were
- * @returns {(state: State) => void}
+ * @returns {(state: State, loading: string) => void}  what keeps devices from sampling is said beside them
  */
 export function makeHeader(notify, offerBack) {
   const command = byId("command");
@@ -36,7 +36,7 @@ export function makeHeader(notify, offerBack) {
   const askForAll = makeConfirmed(byId("stop-all"), () => stop("all"));
   const askForWaiting = makeConfirmed(byId("stop-waiting"), () => stop("all-but-running"));
 
-  return (state) => {
+  return (state, loading) => {
     const wall = arrange(state.frames.values());
     const [developing, waiting] = [wall.developing.length, wall.waiting.length];
     queue = wall.waiting;
@@ -47,7 +47,8 @@ export function makeHeader(notify, offerBack) {
     write(byId("done"), state.older ? `${done}+` : String(done));
     write(byId("model"), state.model);
     // "auto" is a wish, not a device: which one it came to is known once the child has loaded.
-    write(byId("device"), state.devices.filter((name) => name !== "auto").join(", ") || "–");
+    const named = state.devices.filter((name) => name !== "auto").join(", ");
+    write(byId("device"), [named, loading].filter(Boolean).join(" · ") || "–");
     write(command, dropCommand(state.inbox));
     showPause(state.paused_by);
     askForAll(developing + waiting, (count) => `Stop all ${count}`);

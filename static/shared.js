@@ -8,7 +8,8 @@
  * @typedef {import("./fold.js").State} State
  *
  * @typedef {{ kind: "state", state: State } | { kind: "event", message: import("./fold.js").Message }
- *   | { kind: "up" } | { kind: "down", since: Date }} Told  what a tab gets
+ *   | { kind: "loading", stages: import("./stream.js").Stage[] } | { kind: "up" } | { kind: "down", since: Date }} Told
+ *   what a tab gets
  */
 import { fold, fromSnapshot } from "./fold.js";
 import { follow } from "./stream.js";
@@ -17,6 +18,8 @@ import { follow } from "./stream.js";
 const tabs = new Set();
 /** @type {State | null} */
 let state = null;
+/** @type {import("./stream.js").Stage[]} */
+let stages = [];
 /** @type {Told | null} */
 let last = null;
 
@@ -37,6 +40,7 @@ function welcome(tab) {
   tab.addEventListener("message", () => tabs.delete(tab));
   tab.start();
   if (state) tab.postMessage({ kind: "state", state });
+  tab.postMessage({ kind: "loading", stages });
   if (last) tab.postMessage(last);
 }
 
@@ -49,6 +53,7 @@ follow("/api/events", {
     if (state) state = fold(state, message);
     tell({ kind: "event", message });
   },
+  loading: (now) => tell({ kind: "loading", stages: (stages = now) }),
   up: () => turn({ kind: "up" }),
   down: (since) => turn({ kind: "down", since }),
 });

@@ -7,9 +7,12 @@
  * new one, which begins with a snapshot. No DOM: it runs in the page or in the worker that all tabs share.
  * Nothing is kept here: the state is its hearer's.
  *
+ * @typedef {{ device: string, what: string, done: number | null }} Stage  what a device does before it can sample
+ *
  * @typedef {object} Hearer
  * @property {(snapshot: import("./fold.js").Snapshot, epoch: string) => void} snapshot
  * @property {(message: import("./fold.js").Message) => void} event
+ * @property {(stages: Stage[]) => void} loading  what keeps devices from sampling now
  * @property {() => void} up  the daemon answers
  * @property {(since: Date) => void} down  it has not answered for `PATIENCE`; what was known at `since` is the newest
  */
@@ -46,6 +49,7 @@ export function follow(url, hearer) {
     source.addEventListener("open", speak);
     source.addEventListener("snapshot", (/** @type {MessageEvent} */ told) =>
       hearer.snapshot(JSON.parse(told.data), epochOf(told)));
+    source.addEventListener("loading", (/** @type {MessageEvent} */ told) => hearer.loading(JSON.parse(told.data).loading));
     source.addEventListener("message", (told) => hearer.event(JSON.parse(told.data)));
     source.addEventListener("error", () => {
       fallSilent();

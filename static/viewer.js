@@ -29,13 +29,15 @@ import { makePast } from "./past.js";
 import { leaveFrame, route } from "./router.js";
 import { makeActs } from "./acts.js";
 import { makeWall } from "./wall.js";
-import { noticeText } from "./words.js";
+import { loadingText, noticeText } from "./words.js";
 import { byId } from "./write.js";
 
 /** @type {State | null} */
 let live = null;
 /** @type {State | null} what the wall shows instead */
 let then = null;
+/** What keeps devices from sampling; nothing of the past. */
+let loading = "";
 let painting = false;
 /** @type {import("./router.js").Place} */
 let place = { view: "wall", frames: [], query: new URLSearchParams() };
@@ -126,8 +128,9 @@ function paintSoon() {
 function paint() {
   painting = false;
   if (!live) return;
-  wall.render(then ?? live, { past: then !== null, chosen: choice.chosen });
-  showHeader(then ?? live);
+  const busy = then ? "" : loading;
+  wall.render(then ?? live, { past: then !== null, chosen: choice.chosen, loading: busy });
+  showHeader(then ?? live, busy);
   past.follow(live);
   history.follow(live);
   detail.follow(live);
@@ -185,6 +188,10 @@ connect({
     log.hear(message);
     become(fold(live, message));
     if (message.type === "PreviewWritten" && !then) wall.hurry(live.frames.get(message.data.frame));
+  },
+  loading: (stages) => {
+    loading = loadingText(stages);
+    paintSoon();
   },
   up: () => {
     banner.hide();

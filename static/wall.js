@@ -46,7 +46,7 @@ export function makeWall(root, rows, make) {
 
   /**
    * @param {State} newest
-   * @param {{ past: boolean, chosen: ReadonlySet<number> }} look
+   * @param {{ past: boolean, chosen: ReadonlySet<number>, loading: string }} look
    */
   function render(newest, look) {
     if (underHand(root)) stayCalm(); // asked first: the button may go with this very state
@@ -121,10 +121,10 @@ function show(place, frame, around) {
 /**
  * @param {State} state
  * @param {Record<import("./arrange.js").Place, Frame[]>} whole
- * @param {{ past: boolean, chosen: ReadonlySet<number> }} look
+ * @param {{ past: boolean, chosen: ReadonlySet<number>, loading: string }} look
  * @returns {(frame: Frame) => import("./card.js").Surroundings}
  */
-function surroundingsOf(state, { developing, waiting }, { past, chosen }) {
+function surroundingsOf(state, { developing, waiting }, { past, chosen, loading }) {
   const begins = waits(developing, waiting, state.makings, stepPaces(state.frames.values()), state.devices.length);
   /** @type {Map<number, number>} */
   const left = new Map();
@@ -138,6 +138,7 @@ function surroundingsOf(state, { developing, waiting }, { past, chosen }) {
   };
   return (frame) => ({
     making: state.makings.get(frame.id),
+    loading: frame.status === "running" && !state.makings.has(frame.id) ? loading : "",
     wait: frame.status === "queued" && state.paused_by === null ? begins.get(frame.id) : undefined,
     ...(frame.status === "queued" ? ways(frame.job) : { sooner: null, later: null }),
     siblings: left.get(frame.job) ?? 1,

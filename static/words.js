@@ -49,16 +49,25 @@ export function facts({ id, job, width, height, seed, attempt, priority }) {
  * How a picture gets on: the noise that is left, the time that is left, and where it is made.
  * @param {Frame} frame
  * @param {import("./pace.js").Making | undefined} making
+ * @param {string} loading  what keeps its device from sampling
  * @returns {string[]}
  */
-export function paceTexts(frame, making) {
+export function paceTexts(frame, making, loading = "") {
   const left = secondsLeft(frame, making);
   const words = making?.sigma == null ? [] : [`σ ${sigmaText(making.sigma)}`];
   if (frame.status === "running" && frame.step === frame.steps) words.push("decoding the picture");
+  else if (frame.status === "running" && loading !== "") words.push(loading);
   else if (frame.status === "running" && left !== null) words.push(`about ${durationText(left)} left`);
   if (frame.device !== null) words.push(`on ${frame.device}`);
   return words;
 }
+
+/**
+ * What keeps devices from sampling, and how far that is.
+ * @param {import("./stream.js").Stage[]} stages
+ */
+export const loadingText = (stages) =>
+  stages.map(({ what, done }) => (done === null ? what : `${what} ${Math.round(done * 100)} %`)).join(", ");
 
 /** @param {number} sigma */
 export const sigmaText = (sigma) => sigma.toFixed(sigma < 10 ? 2 : 1);

@@ -72,8 +72,19 @@ class Daemon:
         params: dict[str, str | int] = {"after": after, "steps": "all"}
         with httpx.stream("GET", f"{self.url}api/events", params=params, timeout=TIMEOUT) as answer:
             for line in answer.iter_lines():
-                if line.startswith("data: ") and (message := json.loads(line[6:])):
+                message = json.loads(line[6:]) if line.startswith("data: ") else {}
+                if message and "loading" not in message:
                     yield message
+
+    def wait_for_loading(self, what: str) -> Message:
+        """What the stream says beside the events, up to a device that is busy with this."""
+        with httpx.stream("GET", f"{self.url}api/events", timeout=TIMEOUT) as answer:
+            for line in answer.iter_lines():
+                if line.startswith('data: {"loading"'):
+                    for stage in json.loads(line[6:])["loading"]:
+                        if stage["what"] == what:
+                            return dict(stage)
+        raise AssertionError(f"no device was ever busy with {what}")
 
     def wait_for(self, wanted: Callable[[Message], bool], after: int = 0) -> Message:
         """The first event after `after` that is wanted."""

@@ -18,6 +18,7 @@ from daemon.projections import restoring
 from daemon.projections.state import State
 from daemon.server import listen, serving
 from daemon.settings import DEMO, Home, Settings
+from daemon.stages import Stages
 from daemon.web import Web
 
 PATIENCE = 60.0
@@ -28,13 +29,14 @@ class Site:
     """What a test may reach of a daemon that serves."""
 
     def __init__(
-        self, log: Log[State], home: Home, recent: Recent, web: Web, inbox: Inbox, port: int
+        self, log: Log[State], home: Home, recent: Recent, web: Web, inbox: Inbox, stages: Stages, port: int
     ) -> None:
         """`port` is where it listens on 127.0.0.1."""
         self.log = log
         self.home = home
         self.recent = recent
         self.web = web
+        self.stages = stages
         self.inbox = inbox
         """Not running unless a test has it run."""
         self.port = port
@@ -51,10 +53,10 @@ async def site(folder: Path, port: int = 0, token: str | None = None) -> AsyncIt
     with listen("127.0.0.1", port) as listener:
         port = listener.getsockname()[1]
         async with opened(home.history, State(), restoring) as log:
-            inbox = Inbox(home, log, DEMO)
-            web = Web(log, Settings(home=home), recent, lambda: ["cpu"], lambda: inbox.outlook)
+            inbox, stages = Inbox(home, log, DEMO), Stages()
+            web = Web(log, Settings(home=home), recent, lambda: ["cpu"], lambda: inbox.outlook, stages)
             async with serving(web.application(port, token), web.streams, listener):
-                yield Site(log, home, recent, web, inbox, port)
+                yield Site(log, home, recent, web, inbox, stages, port)
 
 
 class Ended(Exception):

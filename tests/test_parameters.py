@@ -121,6 +121,12 @@ def test_the_text_of_a_picture_is_what_other_programs_parse() -> None:
     )
 
 
+def test_the_checkpoint_is_known_to_others_by_its_hash() -> None:
+    """The first ten digits, before its name, as A1111 writes them."""
+    text = parameters.write(replace(RECIPE, model_sha256="31e35c80fc" + "0" * 54))
+    assert "Size: 256x256, Model hash: 31e35c80fc, Model: demo" in text
+
+
 LINES = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp", "Zs"]), min_size=1, max_size=40)
 
 

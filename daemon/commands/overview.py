@@ -102,12 +102,19 @@ def _head(seen: Overview) -> list[Text | str]:
     lines: list[Text | str] = [
         f"Safelight {state['version']} at {seen.url} · {devices} · model {state['model']}"
     ]
+    lines += [f"{stage['device']}: {_stage(stage)}" for stage in state["loading"]]
     if state["paused_by"] is not None:
         text = f"paused by {state['paused_by']}: nothing new begins; go on with: safelight resume"
         lines.append(Text(text, style="bold red"))
     if not any(frame["status"] in ("queued", "running", "stopping") for frame in state["frames"]):
         lines.append('nothing to do; queue a picture with: safelight submit "a red fox"')
     return lines
+
+
+def _stage(stage: Row) -> str:
+    """As the page says it: `loading demo 43 %`."""
+    done = "" if stage["done"] is None else f" {stage['done'] * 100:.0f} %"
+    return f"{stage['what']}{done}"
 
 
 def _table(made: list[Row], waiting: list[Row], times: dict[int, float]) -> Iterator[Text]:

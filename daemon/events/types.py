@@ -87,6 +87,10 @@ class ModelLoaded(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     seconds: float
     bytes: int
     """Size of the parameters in memory."""
+    sha256: str | None = None
+    """Of the weights: of the file; of a folder in diffusers' layout, of the lines that `sha256sum` prints for
+    its `*/*.safetensors`, sorted by bytes. null where the frame that it was loaded for ended before the sum
+    was known, or the files were changed meanwhile."""
 
 
 class ModelFailed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -149,12 +153,15 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     sigmas: list[float] = []
     """Noise levels at each call of the UNet, and the one at which the last ends."""
     loras_sha256: list[str] = []
-    """Of the files of the prompt's `loras`, in their order."""
+    """Of the files of the prompt's `loras`, in their order; "" for one that was changed meanwhile."""
     image_sha256: str | None = None
     """Of the file that the picture began with."""
     batch: int = 1
     """The most pictures, with this one, that were made at once. Of 1 the pixels follow from all else here bit
     for bit; a larger one rounds sums otherwise, by a shade at most."""
+    model_sha256: str | None = None
+    """Of the checkpoint's weights, as in ModelLoaded; null in pictures from before it was kept, and where the
+    files were changed while the picture was made."""
 
 
 class FinalWritten(msgspec.Struct, frozen=True, kw_only=True, gc=False):

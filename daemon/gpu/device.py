@@ -10,15 +10,17 @@ from functools import partial
 
 import anyio
 from anyio import to_thread
-from anyio.abc import TaskStatus
+from anyio.abc import TaskGroup, TaskStatus
 from msgspec.structs import replace
 
 from daemon import pictures
 from daemon.events.log import Log
-from daemon.gpu import plan, stored, wire
+from daemon.gpu import plan, sources, stored, wire
 from daemon.gpu.making import Making
 from daemon.gpu.process import Child, ChildDied, started
 from daemon.gpu.recovery import interrupt, tidy
+from daemon.gpu.sources import Sources
+from daemon.gpu.sums import Sums
 from daemon.gpu.warm import Memory
 from daemon.projections import decisions
 from daemon.projections.decisions import Interruption
@@ -27,6 +29,7 @@ from daemon.projections.laws import Refused
 from daemon.projections.state import State
 from daemon.prompts import Preview, Prompt
 from daemon.settings import Settings
+from daemon.stages import Stages
 
 RESTART_AFTER = 1.0
 """Seconds between a child's death and its successor's start, doubled up to a minute while it keeps dying
@@ -46,14 +49,20 @@ class NoDevice(Exception):
 class Device:
     """A GPU, or the CPU, at work. `run` is its task."""
 
-    def __init__(self, settings: Settings, log: Log[State], recent: pictures.Recent) -> None:
-        """`recent` receives each preview for the web to serve."""
+    def __init__(
+        self, settings: Settings, log: Log[State], recent: pictures.Recent, sums: Sums, stages: Stages
+    ) -> None:
+        """`recent` receives each preview for the web to serve, `stages` what keeps the device from sampling;
+        `sums` knows the weights' SHA-256.
+        """
         self.name = settings.device
         self._home = settings.home
         self._store_every = settings.store_every
         self._batch = settings.batch
         self._log = log
         self._recent = recent
+        self._sums = sums
+        self._stages = stages
 
     def __repr__(self) -> str:
         return f"<Device {self.name}>"
@@ -67,12 +76,14 @@ class Device:
         pause = RESTART_AFTER
         while True:
             logger.info("%s: starting torch and diffusers, this takes some seconds", self.name)
+            self._stages.show(self.name, "starting torch and diffusers")
             async with started(self.name) as child:
                 try:
                     ready = await self._first_word(child)
                     pause = RESTART_AFTER
                     await self._work(child, ready)
                 except ChildDied as death:
+                    self._stages.end(self.name)
                     logger.warning("%s: %s; starting again in %g s", self.name, death, pause)
             await anyio.sleep(pause)
             pause = min(60, pause * 2)
@@ -82,6 +93,7 @@ class Device:
         if isinstance(ready, wire.NoDevice):
             raise NoDevice(f"{ready.message}; choose another --device")
         assert isinstance(ready, wire.Ready), ready
+        self._stages.end(self.name)
         self.name = ready.device
         versions = ", ".join(f"{name} {version}" for name, version in ready.versions.items())
         logger.info("%s: ready (%s)", self.name, versions)
@@ -145,7 +157,8 @@ class Device:
             return None
         prompt, reason = asked(state, frame), state.reasons[frame.id]
         path = f"{self._home.frames.name}/{_preview_name(state, frame, prompt.preview.format)}"
-        key = _key(ready, frame, prompt)
+        files = await to_thread.run_sync(sources.look, self._home, prompt)
+        key = _key(ready, frame, prompt, files)
         kept = await to_thread.run_sync(stored.load, self._home.frames, frame.id, key)
         step = 0 if kept is None else kept.step
         decision = partial(decisions.begin, frame=frame.id, path=path, device=self.name, step=step)
@@ -155,7 +168,8 @@ class Device:
             return None
         made = state.frames[frame.id]
         keeping = stored.Keeping(self._store_every, key, kept)
-        return Making(self._log, self._home, self._recent, ready, made, prompt, begun.seq, keeping)
+        place = (self._log, self._home, self._recent)
+        return Making(*place, ready, made, prompt, begun.seq, keeping, files, self._sums, self._stages)
 
     async def _see_through(self, child: Child, memory: Memory, makings: Makings) -> None:
         """Have the child make them; returns once all have ended. Raises `ChildDied` if one never will."""
@@ -166,21 +180,22 @@ class Device:
             tasks.start_soon(self._forward_cancels, child, makings)
             try:
                 while makings:
-                    await self._hear(await child.receive(), memory, makings)
+                    await self._hear(await child.receive(), memory, makings, tasks)
             except ChildDied as error:
                 death = error
             tasks.cancel_scope.cancel()
+        self._stages.end(self.name)  # where loading failed
         if death is not None:
             raise death
 
-    async def _hear(self, reply: wire.Reply, memory: Memory, makings: Makings) -> None:
+    async def _hear(self, reply: wire.Reply, memory: Memory, makings: Makings, tasks: TaskGroup) -> None:
         """Lead a reply to the frame that it is about; one that is about all, to the first."""
         assert not isinstance(reply, wire.Ready | wire.NoDevice), "a child is ready only once"
         if isinstance(reply, wire.Loaded):
             memory.holds(reply.held)
         number = next(iter(makings)) if isinstance(reply, wire.Loading | wire.Loaded) else reply.frame
         making = makings[number]
-        if not await making.record(reply):
+        if not await making.record(reply, tasks):
             return
         if isinstance(reply, wire.LoadFailed):
             memory.failed(self._log.state.frames[number].model)
@@ -216,10 +231,10 @@ def asked(state: State, frame: Frame) -> Prompt:
     return replace(state.prompts[frame.job], seed=frame.seed, count=1, priority=frame.priority)
 
 
-def _key(ready: wire.Ready, frame: Frame, prompt: Prompt) -> str:
+def _key(ready: wire.Ready, frame: Frame, prompt: Prompt, files: Sources) -> str:
     """What a stored state of the frame depends on: all that the picture does, but not how it is shown."""
     picture = replace(prompt, priority=0, preview=Preview())
-    return stored.key(frame.id, picture, ready.device, ready.versions)
+    return stored.key(frame.id, picture, ready.device, ready.versions, files.versions)
 
 
 def _preview_name(state: State, frame: Frame, format: str) -> str:

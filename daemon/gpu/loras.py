@@ -31,8 +31,8 @@ class BadLora(Exception):
     """The file cannot be used with this checkpoint; the message names it."""
 
 
-def apply(checkpoint: Checkpoint, wanted: list[wire.Lora]) -> list[str]:
-    """Have the checkpoint's parts work with just these; answers their files' SHA-256. Raises `BadLora`."""
+def apply(checkpoint: Checkpoint, wanted: list[wire.Lora]) -> None:
+    """Have the checkpoint's parts work with just these. Raises `BadLora`."""
     names = [_held(checkpoint, Path(lora.file)) for lora in wanted]
     weights: dict[str, float] = {}
     for name, lora in zip(names, wanted, strict=True):
@@ -40,7 +40,6 @@ def apply(checkpoint: Checkpoint, wanted: list[wire.Lora]) -> list[str]:
     active = {name: weight for name, weight in weights.items() if weight != 0}
     _switch(checkpoint, active)
     _forget_old(checkpoint, keep=len(set(names)))
-    return [checkpoint.adapters[name] for name in names]
 
 
 def _switch(checkpoint: Checkpoint, active: dict[str, float]) -> None:
@@ -50,6 +49,17 @@ def _switch(checkpoint: Checkpoint, active: dict[str, float]) -> None:
         if here:
             layers.set_weights_and_activate_adapters(part, here, [active[name] for name in here])
         layers.set_adapter_layers(part, enabled=bool(here))
+        if hasattr(part, "peft_config"):
+            _mark_trainable(part, not here)
+
+
+def _mark_trainable(part: Any, trainable: bool) -> None:
+    """As the checkpoint's own weights are without LoRAs, or with. peft turns it off for good; nobody trains
+    here, but torch sums a product in another order by it (`should_fold` in ATen's `LinearAlgebra.cpp`).
+    """
+    for name, parameter in part.named_parameters():
+        if ".lora_" not in name:
+            parameter.requires_grad_(trainable)
 
 
 def _held(checkpoint: Checkpoint, path: Path) -> str:
@@ -60,21 +70,22 @@ def _held(checkpoint: Checkpoint, path: Path) -> str:
         raise BadLora(f"The LoRA {path} cannot be read: {error.strerror}.") from error
     version = f"{path} {status.st_ino} {status.st_size} {status.st_mtime_ns}"
     name = f"lora_{hashlib.sha256(version.encode()).hexdigest()[:16]}"
-    known = checkpoint.adapters.pop(name, None)
-    checkpoint.adapters[name] = known if known is not None else _read(checkpoint, path, name)
+    if name in checkpoint.adapters:
+        checkpoint.adapters.remove(name)
+    else:
+        _read(checkpoint, path, name)
+    checkpoint.adapters.append(name)
     return name
 
 
-def _read(checkpoint: Checkpoint, path: Path, name: str) -> str:
-    """Load a file under a name; answers its SHA-256. A file that fails leaves nothing behind."""
+def _read(checkpoint: Checkpoint, path: Path, name: str) -> None:
+    """Load a file under a name. A file that fails leaves nothing behind."""
     try:
         _check_keys(path)
         tensors = load_file(path)
         with torch.random.fork_rng(devices=[]):  # layers are made with random weights, then filled
             checkpoint.pipe.load_lora_weights(tensors, adapter_name=name)
         _check_placed(checkpoint, tensors, name)
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
     except (MemoryError, torch.OutOfMemoryError):
         _forget(checkpoint, name)
         raise
@@ -110,9 +121,7 @@ def _check_placed(checkpoint: Checkpoint, tensors: dict[str, torch.Tensor], name
 
 def _forget_old(checkpoint: Checkpoint, keep: int) -> None:
     while len(checkpoint.adapters) > max(KEPT, keep):
-        name = next(iter(checkpoint.adapters))
-        del checkpoint.adapters[name]
-        _forget(checkpoint, name)
+        _forget(checkpoint, checkpoint.adapters.pop(0))
 
 
 def _forget(checkpoint: Checkpoint, name: str) -> None:

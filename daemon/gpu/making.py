@@ -12,7 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
+import anyio
 from anyio import to_thread
+from anyio.abc import TaskGroup
+from msgspec.structs import replace
 
 from daemon import pictures, png, reprints, strips
 from daemon.events.log import Log
@@ -30,11 +33,14 @@ from daemon.events.types import (
 from daemon.files import write_whole
 from daemon.gpu import stored, wire
 from daemon.gpu.process import Child
+from daemon.gpu.sources import Sources
 from daemon.gpu.stored import Keeping
+from daemon.gpu.sums import Sums
 from daemon.projections.frames import Frame
 from daemon.projections.state import State
 from daemon.prompts import Prompt
 from daemon.settings import Home
+from daemon.stages import Stages
 from daemon.strips import Thumbnail
 
 FailureKind = Literal["out_of_memory", "bad_model", "bad_file", "device_died", "disk", "internal"]
@@ -55,8 +61,11 @@ class Making:
         prompt: Prompt,
         cause: int,
         keeping: Keeping,
+        sources: Sources,
+        sums: Sums,
+        stages: Stages,
     ) -> None:
-        """`frame` as the event `cause` left it; `prompt` is that of this picture alone."""
+        """`frame` as the event `cause` left it; `prompt` and `sources` are those of this picture alone."""
         assert frame.preview is not None
         self._log = log
         self._home = home
@@ -68,6 +77,9 @@ class Making:
         self._strip = strips.path_of(home.strips, frame.id)
         self.cause = cause
         self._keeping = keeping
+        self._sources = sources
+        self._sums = sums
+        self._stages = stages
         self._began = time.monotonic()
 
     def __repr__(self) -> str:
@@ -91,6 +103,7 @@ class Making:
             frame=frame.id,
             attempt=frame.attempt,
             model=str(self._home.checkpoint(frame.model)),
+            model_version=self._sources.model.version,
             prompt=frame.prompt,
             negative_prompt=frame.negative_prompt,
             width=frame.width,
@@ -124,15 +137,17 @@ class Making:
         keep = request.event.keep_partial
         await child.send(wire.Cancel(frame=self._frame.id, attempt=self._frame.attempt, keep_partial=keep))
 
-    async def record(self, reply: wire.Reply) -> bool:
+    async def record(self, reply: wire.Reply, tasks: TaskGroup) -> bool:
         """Turn one reply into what it means; True once the frame has ended."""
         match reply:
-            case wire.Loading(what=what):
-                logger.info("%s: %s", self._ready.device, what)
+            case wire.Loading(what=what, done=done):
+                if self._stages.show(self._ready.device, what, done):
+                    logger.info("%s: %s", self._ready.device, what)
             case wire.Note(message=message):
                 logger.warning("frame %d: %s", self._frame.id, message)
             case wire.Loaded():
-                await self._append(self._loaded(reply))
+                self._stages.end(self._ready.device)
+                tasks.start_soon(self._tell_loaded, reply)
             case wire.Preview():
                 await self._write_preview(reply)
             case wire.Final():
@@ -169,10 +184,16 @@ class Making:
     async def _append(self, event: Event) -> None:
         await self._log.append(event, cause=self.cause)
 
-    def _loaded(self, reply: wire.Loaded) -> ModelLoaded:
-        return ModelLoaded(
+    async def _tell_loaded(self, reply: wire.Loaded) -> None:
+        """With the weights' sum once that is known; without it if the frame ends first."""
+        loaded = ModelLoaded(
             device=self._ready.device, model=self._frame.model, seconds=reply.seconds, bytes=reply.bytes
         )
+        try:
+            loaded = replace(loaded, sha256=await self._sources.model.sha256(self._sums))
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._append(loaded)
 
     def _failed(self, kind: FailureKind, message: str) -> FrameFailed:
         frame = self._frame
@@ -231,7 +252,7 @@ class Making:
 
     async def _write_final(self, reply: wire.Final) -> None:
         path = pictures.final_name(self._preview)
-        recipe = self._recipe(reply)
+        recipe = await self._recipe(reply)
         data = png.with_texts(reply.data, reprints.texts(recipe))
         try:
             digest = await to_thread.run_sync(write_final, self._home.root / path, data)
@@ -254,15 +275,18 @@ class Making:
             )
         )
 
-    def _recipe(self, reply: wire.Final) -> Recipe:
+    async def _recipe(self, reply: wire.Final) -> Recipe:
+        """Waits for the sums of weights that nobody has used before; the picture is in hand by then."""
+        loras = [await lora.sha256(self._sums) for lora in self._sources.loras]
         return Recipe(
             prompt=self._prompt,
             seed=self._frame.seed,
             scheduler=reply.scheduler,
             scheduler_config=reply.scheduler_config,
             sigmas=reply.sigmas,
-            loras_sha256=reply.loras_sha256,
+            loras_sha256=[digest or "" for digest in loras],
             image_sha256=reply.image_sha256,
+            model_sha256=await self._sources.model.sha256(self._sums),
             dtype=reply.dtype,
             batch=reply.batch,
             device=self._ready.device,

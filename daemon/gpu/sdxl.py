@@ -7,7 +7,7 @@ Foreign errors become `BadModel` here and nowhere else.
 
 import gc
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from diffusers import StableDiffusionXLPipeline
 from safetensors import SafetensorError, safe_open
 
 from daemon.gpu import previews, single_file, taesd
+from daemon.settings import resolve
 
 FACTORS = "latent2rgb.json"
 """Beside the weights of a checkpoint whose VAE is not SDXL's own: `{"factors": 4 × 3, "bias": 3}`."""
@@ -44,8 +45,10 @@ class Checkpoint:
     latent2rgb: previews.Latent2rgb
     device: torch.device
     dtype: torch.dtype
-    adapters: dict[str, str] = field(default_factory=dict)
-    """The LoRAs that are in memory beside it: what `loras` calls each by, and its file's SHA-256."""
+    adapters: list[str] = field(default_factory=list)
+    """The LoRAs that are in memory beside it, by what `loras` calls them; the one last used last."""
+    version: str = ""
+    """Of the files that it was read from, as `wire.Begin` names it."""
 
     @property
     def bytes(self) -> int:
@@ -60,6 +63,7 @@ class Shelf:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
+        self.dtype = torch.float16 if device.type == "cuda" else torch.float32
         self.decoders = taesd.Decoders(device)
         self.stream: Any = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
         """Where previews are made, beside sampling."""
@@ -73,18 +77,22 @@ class Shelf:
         """The paths of all that are in memory, as `find` knows them."""
         return [str(path) for path in self._held]
 
-    def find(self, path: Path) -> Checkpoint | None:
-        """The checkpoint, if it is in memory; it then counts as the last used."""
+    def find(self, path: Path, version: str = "") -> Checkpoint | None:
+        """The checkpoint, if it is in memory as this version; it then counts as the last used."""
         held = self._held.pop(path, None)
-        if held is not None:
-            self._held[path] = held
+        if held is None:
+            return None
+        if held.version != version:
+            del held  # nobody will ask for it again
+            release(self.device)
+            return None
+        self._held[path] = held
         return held
 
-    def load(self, path: Path) -> Checkpoint:
+    def load(self, path: Path, version: str = "") -> Checkpoint:
         """Read a checkpoint, with others leaving memory until it fits. Raises `BadModel`."""
-        dtype = torch.float16 if self.device.type == "cuda" else torch.float32
-        self._make_room(estimate(path, dtype))
-        self._held[path] = load(path, self.device, dtype)
+        self._make_room(estimate(path, self.dtype))
+        self._held[path] = replace(load(path, self.device, self.dtype), version=version)
         return self._held[path]
 
     def keep_only(self, path: Path) -> None:
@@ -119,12 +127,17 @@ def release(device: torch.device) -> None:
 
 def estimate(path: Path, dtype: torch.dtype) -> int:
     """Bytes of the checkpoint in memory, from its weights' headers; 0 for what cannot be read."""
+    return sum(map(_values, weights(path, dtype))) * dtype.itemsize
+
+
+def weights(path: Path, dtype: torch.dtype) -> list[Path]:
+    """The files of numbers that `load` reads; none where there is nothing that it could."""
     path = resolve(path)
-    if path.is_file():
-        return _values(path) * dtype.itemsize
+    if not path.is_dir():
+        return [path] if path.is_file() else []
+    half = _variant(path, dtype) is not None
     parts = (path / name for name in ("unet", "vae", "text_encoder", "text_encoder_2"))
-    # Of several variants of one part only one is read.
-    return sum(max(map(_values, part.glob("*.safetensors")), default=0) for part in parts) * dtype.itemsize
+    return [file for part in parts for file in sorted(part.glob("*.safetensors")) if _is_half(file) == half]
 
 
 def _values(path: Path) -> int:
@@ -134,12 +147,6 @@ def _values(path: Path) -> int:
             return sum(math.prod(file.get_slice(key).get_shape()) for key in file.keys())  # noqa: SIM118  no dict
     except (OSError, SafetensorError):
         return 0  # loading it will say what is wrong
-
-
-def resolve(path: Path) -> Path:
-    """Where a checkpoint lies: `NAME` may stand for `NAME.safetensors`."""
-    file = path.with_name(path.name + ".safetensors")
-    return file if not path.exists() and file.is_file() else path
 
 
 def load(path: Path, device: torch.device, dtype: torch.dtype) -> Checkpoint:
@@ -203,9 +210,13 @@ def _inspect_folder(path: Path) -> None:
 def _variant(path: Path, dtype: torch.dtype) -> str | None:
     """`fp16` where the UNet comes in half precision and either that is wanted or nothing else is there."""
     files = list((path / "unet").glob("*.safetensors"))
-    halves = [file for file in files if ".fp16." in file.name or ".fp16-" in file.name]
+    halves = [file for file in files if _is_half(file)]
     wanted = dtype == torch.float16 or len(halves) == len(files)
     return "fp16" if halves and wanted else None
+
+
+def _is_half(file: Path) -> bool:
+    return ".fp16." in file.name or ".fp16-" in file.name
 
 
 def _factors(path: Path) -> previews.Latent2rgb:

@@ -1,8 +1,8 @@
 """The stored states of frames being made, each in a hidden file beside its frame's picture.
 
 A state is replaced whole every few seconds and is gone when its frame has ended. It is of use only to the
-same request on the same device with the same versions, which `key` stands for, and only if every byte of it
-is there: previews' and states' files are not fsynced, and a power cut may leave anything in them.
+same request on the same device with the same versions and files, which `key` stands for, and only if every
+byte of it is there: previews' and states' files are not fsynced, and a power cut may leave anything in them.
 """
 
 import hashlib
@@ -66,7 +66,7 @@ def load(folder: Path, frame: int, name: str) -> Stored | None:
         return None
     whole = hashlib.sha256(stored.data).hexdigest() == stored.sha256
     if stored.key != name or not whole:
-        why = "is of another request, device or version" if whole else "is damaged"
+        why = "is of another request, device, version or file" if whole else "is damaged"
         logger.warning("frame %d: its state %s, it begins anew", frame, why)
         return None
     return stored

@@ -35,6 +35,8 @@ class Begin(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     frame: int
     attempt: int
     model: str
+    model_version: str = ""
+    """Another one once the checkpoint's files have changed: what is in memory of it is then read again."""
     prompt: str
     negative_prompt: str
     width: int
@@ -93,9 +95,11 @@ class NoDevice(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Loading(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """A long part of loading has begun."""
+    """A long part of loading has begun, or has got on."""
 
     what: str
+    done: float | None = None
+    """Of its bytes, from 0 to 1; None where they are not counted."""
 
 
 class Note(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -168,8 +172,6 @@ class Final(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     dtype: str
     batch: int = 1
     """The most pictures, with this one, that a call of the UNet was for."""
-    loras_sha256: list[str] = []
-    """Of the files of `Begin.loras`, in their order."""
     image_sha256: str | None = None
     """Of the file of `Begin.image`."""
     data: bytes

@@ -35,6 +35,7 @@ from daemon.gpu import (
     wire,
 )
 from daemon.gpu.orders import Order, Orders
+from daemon.gpu.reading import read_through
 from daemon.gpu.spare import Spare, out_of_memory, too_large
 
 Send = Callable[[wire.Reply], None]
@@ -73,8 +74,6 @@ class Picture:
     order: Order
     state: denoise.Denoise
     shown: view.View | None
-    sums: list[str]
-    """Of its LoRAs' files, SHA-256."""
     kept_at: float
     """When its state was last stored, by `time.monotonic`."""
 
@@ -138,15 +137,15 @@ def _begin(order: Order, shelf: sdxl.Shelf, spare: Spare, send: Send) -> Picture
     begin = order.begin
     if order.stopped():
         return _cancelled(begin, step=0)
-    checkpoint = _checkpoint(Path(begin.model), shelf, send)
+    checkpoint = _checkpoint(Path(begin.model), begin.model_version, shelf, send)
     if order.stopped():
         return _cancelled(begin, step=0)
-    sums = spare.again(lambda: loras.apply(checkpoint, begin.loras))
+    spare.again(lambda: loras.apply(checkpoint, begin.loras))
     shown = view.opened(begin, checkpoint, shelf.decoders, shelf.stream, send)
     state = spare.again(lambda: denoise.begin(checkpoint, begin))
     if begin.resume is not None:
         state = _put_back(state, begin, begin.resume)
-    return Picture(order, state, shown, sums, time.monotonic())
+    return Picture(order, state, shown, time.monotonic())
 
 
 def _round(
@@ -215,7 +214,7 @@ def _after(
         return None  # as `_before` will see
     pixels = spare.finish(state)
     encoder.drain(begin.frame)
-    return _final(begin, state, pixels, picture.sums)
+    return _final(begin, state, pixels)
 
 
 def _put_back(state: denoise.Denoise, begin: wire.Begin, data: bytes) -> denoise.Denoise:
@@ -226,13 +225,15 @@ def _put_back(state: denoise.Denoise, begin: wire.Begin, data: bytes) -> denoise
     return state
 
 
-def _checkpoint(path: Path, shelf: sdxl.Shelf, send: Send) -> sdxl.Checkpoint:
+def _checkpoint(path: Path, version: str, shelf: sdxl.Shelf, send: Send) -> sdxl.Checkpoint:
     """The checkpoint, read if it is not in memory."""
-    if (held := shelf.find(path)) is not None:
+    if (held := shelf.find(path, version)) is not None:
         return held
-    send(wire.Loading(what=f"loading {path.name}"))
+    what = f"loading {path.name}"
+    send(wire.Loading(what=what, done=0.0))
     started = time.perf_counter()
-    checkpoint = shelf.load(path)
+    with read_through(sdxl.weights(path, shelf.dtype), lambda done: send(wire.Loading(what=what, done=done))):
+        checkpoint = shelf.load(path, version)
     seconds = time.perf_counter() - started
     send(wire.Loaded(model=str(path), seconds=seconds, bytes=checkpoint.bytes, held=shelf.names()))
     return checkpoint
@@ -254,7 +255,7 @@ def _partial(state: denoise.Denoise) -> bytes | None:
     return formats.png(denoise.decode(state.checkpoint, state.denoised))
 
 
-def _final(begin: wire.Begin, state: denoise.Denoise, pixels: formats.Pixels, sums: list[str]) -> wire.Final:
+def _final(begin: wire.Begin, state: denoise.Denoise, pixels: formats.Pixels) -> wire.Final:
     height, width, _ = pixels.shape
     with ThreadPoolExecutor(1) as pool:
         digest = pool.submit(hashlib.sha256, pixels.data)
@@ -270,7 +271,6 @@ def _final(begin: wire.Begin, state: denoise.Denoise, pixels: formats.Pixels, su
         sigmas=[*state.spent, *state.sigmas[state.skipped :]],
         dtype=str(state.checkpoint.dtype).removeprefix("torch."),
         batch=state.batch,
-        loras_sha256=sums,
         image_sha256=state.image_sha256,
         data=data,
         kept=thumbnails.of_final(pixels, state.steps, begin.preview.keep),

@@ -32,6 +32,7 @@ def seen(*frames: dict[str, Any], recent: list[dict[str, Any]] | None = None, **
         "version": "0.1.0",
         "model": "demo",
         "devices": ["cpu"],
+        "loading": [],
         "paused_by": None,
         "failed": [],
     }
@@ -71,15 +72,17 @@ def test_the_table_says_all_at_a_glance(capsys: pytest.CaptureFixture[str]) -> N
     waiting = [frame(number, "queued", prompt="[bold]ten") for number in range(2, 14)]
     waiting[11]["priority"] = 5
     failed = [{**frame(20, "failed", error="no [red]memory"), "finished_at": "2026-11-24T12:00:00Z"}]
-    told = seen(frame(1, "running", step=5), *waiting, paused_by="ann", failed=failed)
+    loading = [{"device": "cpu", "what": "loading demo", "done": 0.4262}]
+    told = seen(frame(1, "running", step=5), *waiting, paused_by="ann", failed=failed, loading=loading)
     inbox = {"waiting": [{"name": "x.json", "why": "still being written"}], "more": 0, "ignored": 1}
     overview.show(Overview(url=told.url, state=told.state, recent=[], inbox=inbox))
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "Safelight 0.1.0 at http://here · cpu · model demo"
-    assert lines[1].startswith("paused by ann: nothing new begins")
-    assert lines[3].split() == ["frame", "job", "step", "left", "prompt"]
-    assert lines[4].split() == ["1", "1", "5/20", "–", "runs", "a", "fox"]
-    assert lines[5].split() == ["13", "1", "20", "waits", "(+5)", "[bold]ten"]
+    assert lines[1] == "cpu: loading demo 43 %"
+    assert lines[2].startswith("paused by ann: nothing new begins")
+    assert lines[4].split() == ["frame", "job", "step", "left", "prompt"]
+    assert lines[5].split() == ["1", "1", "5/20", "–", "runs", "a", "fox"]
+    assert lines[6].split() == ["13", "1", "20", "waits", "(+5)", "[bold]ten"]
     assert "… and 2 more wait" in lines
     assert "inbox: x.json waits – still being written" in lines
     assert "inbox: 1 entry is ignored (not a prompt file's name)" in lines

@@ -2,14 +2,16 @@
 
 import hashlib
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from daemon.events import codec, versions
-from daemon.events.types import BY_NAME, DaemonStarted, Event
+from daemon.events.types import BY_NAME, DaemonStarted, Event, ModelLoaded
 from tests.stories import accepted, created, finished, previewed
 
 EVENTS: list[Event] = [accepted(), created(), previewed(1), finished()]
@@ -90,6 +92,18 @@ def test_a_row_of_an_older_version_reads_as_todays_event() -> None:
         version="0.1.0", host="::1", port=8642, pid=7, devices=["auto"], model="demo"
     )
     assert codec.chain(codec.GENESIS, row) == row.hash
+
+
+def test_rows_from_before_weights_had_sums_read_as_todays() -> None:
+    """A ModelLoaded and a FinalWritten as they were stored then: nothing is claimed of the weights."""
+    loaded = b'{"device":"cpu","model":"demo","seconds":0.5,"bytes":1000}'
+    assert codec.decode(1, "ModelLoaded", 1, loaded) == ModelLoaded(
+        device="cpu", model="demo", seconds=0.5, bytes=1000, sha256=None
+    )
+    stored = msgspec.json.decode(sealed(finished()).data, type=dict[str, Any])
+    del stored["recipe"]["model_sha256"]
+    assert codec.decode(1, "FinalWritten", 1, msgspec.json.encode(stored)) == finished()
+    assert finished().recipe.model_sha256 is None
 
 
 def test_every_version_that_was_ever_written_has_a_way_to_todays() -> None:

@@ -18,7 +18,7 @@ from tests.stories import NOON, accepted, failed, finished
 PLAIN = {
     "DaemonStarted": {"version", "host", "devices", "model"},
     "DaemonStopped": {"reason"},
-    "ModelLoaded": {"device", "model"},
+    "ModelLoaded": {"device", "model", "sha256"},
     "ModelFailed": {"device", "model", "message"},
     "FrameCreated": {"path", "generator", "project", "device"},
     "PreviewWritten": {"path", "method"},
@@ -27,7 +27,7 @@ PLAIN = {
     "FileMissing": {"path"},
     "FinalWritten": {"path", "sha256", "pixels_sha256", "recipe.scheduler", "recipe.scheduler_config",
                      "recipe.dtype", "recipe.device", "recipe.versions", "recipe.loras_sha256",
-                     "recipe.image_sha256"},
+                     "recipe.image_sha256", "recipe.model_sha256"},
     "FrameCancelled": {"path"},
     "FrameFailed": {"kind"},
     "FrameInterrupted": {"why"},

@@ -102,10 +102,10 @@ def begin(folder: Path, frame: int, **changes: object) -> wire.Begin:
 
 
 def test_a_frame_from_begin_to_final(child: Child, folder: Path) -> None:
-    """Loading, Loaded, a preview per step or its count in the next one's skipped, then Final."""
+    """Loading and how far, Loaded, a preview per step or its count in the next one's skipped, then Final."""
     child.say(begin(folder, 1))
     loading, loaded = child.until(wire.Loaded)
-    assert loading == [wire.Loading(what="loading demo")]
+    assert loading == [wire.Loading(what="loading demo", done=done) for done in (0.0, 1.0)]
     assert (loaded.model, loaded.seconds > 0, loaded.bytes > 1_000_000) == (str(folder), True, True)
     shown, final = child.until(wire.Final)
     previews = [reply for reply in shown if isinstance(reply, wire.Preview)]

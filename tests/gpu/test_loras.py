@@ -148,9 +148,9 @@ def test_it_is_read_once_and_again_when_its_file_has_changed(
     reads: list[Path] = []
     read = loras._read
 
-    def counted(checkpoint: sdxl.Checkpoint, file: Path, name: str) -> str:
+    def counted(checkpoint: sdxl.Checkpoint, file: Path, name: str) -> None:
         reads.append(file)
-        return read(checkpoint, file, name)
+        read(checkpoint, file, name)
 
     monkeypatch.setattr(loras, "_read", counted)
     first = latent(model, plain, (path, 1.0))

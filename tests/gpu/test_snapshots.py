@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from daemon import samplers as names
-from daemon.gpu import denoise, sdxl, snapshots, wire
+from daemon.gpu import denoise, formats, sdxl, snapshots, wire
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -54,12 +54,23 @@ def test_a_state_is_small(checkpoint: sdxl.Checkpoint, plain: wire.Begin) -> Non
     assert len(snapshots.take(state)) < 2**21
 
 
+def pictures(checkpoint: sdxl.Checkpoint, request: wire.Begin) -> list[bytes]:
+    """The files of a frame that nothing happened to: what it leaves when it is stopped after each step, and
+    at last the finished one.
+    """
+    state = denoise.begin(checkpoint, request)
+    files = []
+    while state.step < state.steps:
+        files.append(formats.png(denoise.decode(checkpoint, denoise.step(state).latent)))
+    return [*files, formats.png(denoise.finish(state))]
+
+
 class Frames(RuleBasedStateMachine):
     """Several frames on one checkpoint, stepped, stored, lost, continued and cancelled in any order."""
 
     checkpoint: sdxl.Checkpoint
     plain: wire.Begin
-    expected: dict[Key, torch.Tensor]
+    expected: dict[Key, list[bytes]]
 
     @initialize()
     def start(self) -> None:
@@ -80,13 +91,13 @@ class Frames(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 9), steps=st.integers(1, 5))
     def step(self, which: int, steps: int) -> None:
-        """Some steps of one frame; at its end it is what it would have been alone."""
+        """Some steps of one frame; at its end its file is to the byte what it would have been alone."""
         for key in self.one(which):
             state = self.running[key]
             for _ in range(min(steps, state.steps - state.step)):
                 denoise.step(state)
             if state.step == state.steps:
-                assert torch.equal(state.latent, self.undisturbed(key))
+                assert formats.png(denoise.finish(state)) == self.undisturbed(key)[-1]
 
     @rule(which=st.integers(0, 9))
     def store(self, which: int) -> None:
@@ -96,19 +107,29 @@ class Frames(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 9))
     def die(self, which: int) -> None:
-        """Lose a frame, or cancel it: what was stored stays."""
+        """Lose a frame: what was stored stays."""
         for key in self.one(which):
             del self.running[key]
+
+    @rule(which=st.integers(0, 9))
+    def cancel(self, which: int) -> None:
+        """Stop one for good; what there is of it is what there would have been alone."""
+        for key in self.one(which):
+            state = self.running.pop(key)
+            self.kept.pop(key, None)
+            if state.denoised is not None:
+                partial = formats.png(denoise.decode(self.checkpoint, state.denoised))
+                assert partial == self.undisturbed(key)[state.step - 1]
 
     def one(self, which: int) -> list[Key]:
         """One of the running frames, or none."""
         keys = list(self.running)
         return [keys[which % len(keys)]] if keys else []
 
-    def undisturbed(self, key: Key) -> torch.Tensor:
+    def undisturbed(self, key: Key) -> list[bytes]:
         """Made once for each request."""
         if key not in self.expected:
-            self.expected[key] = undisturbed(self.checkpoint, ask(self.plain, *key))
+            self.expected[key] = pictures(self.checkpoint, ask(self.plain, *key))
         return self.expected[key]
 
 

@@ -20,7 +20,7 @@ TOGETHER = st.builds(wire.Together, begins=st.lists(BEGINS, max_size=3))
 CANCELS = st.builds(wire.Cancel, frame=WHOLE, attempt=WHOLE, keep_partial=st.booleans())
 REPLIES = st.one_of(
     st.builds(wire.Ready, device=st.text(), versions=st.dictionaries(st.text(), st.text())),
-    st.builds(wire.Loading, what=st.text()),
+    st.builds(wire.Loading, what=st.text(), done=st.none() | st.floats(0, 1)),
     st.builds(wire.Cancelled, frame=WHOLE, attempt=WHOLE, step=WHOLE),
     st.builds(
         wire.Final, frame=WHOLE, attempt=WHOLE, width=WHOLE, height=WHOLE, pixels_sha256=st.text(),

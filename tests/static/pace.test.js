@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { moves } from "../../static/arrange.js";
 import { fold, fromSnapshot, recall } from "../../static/fold.js";
 import { observe, secondsLeft, stepPaces, waits } from "../../static/pace.js";
-import { durationText, paceTexts } from "../../static/words.js";
+import { durationText, loadingText, paceTexts } from "../../static/words.js";
 
 const NOON = Date.UTC(2026, 10, 24, 12);
 
@@ -86,6 +86,13 @@ test("a job is moved past exactly where the order lets it", () => {
 
 test("times are told as coarsely as they are uncertain", () => {
   assert.deepEqual([0.2, 12.4, 59.6, 90, 3600, 3900].map(durationText), ["1 s", "12 s", "1 min", "2 min", "1 h", "1 h 5 min"]);
+});
+
+test("what keeps a device from sampling is told in its place, as far as it is known", () => {
+  const loading = loadingText([{ device: "cpu", what: "loading demo", done: 0.4262 }, { device: "auto", what: "starting", done: null }]);
+  assert.equal(loading, "loading demo 43 %, starting");
+  assert.deepEqual(paceTexts(frame({ step: 0 }), undefined, loading), [loading, "on cpu"]);
+  assert.equal(loadingText([]), "");
 });
 
 test("a running frame tells noise, time and device, one that decodes says so", () => {
