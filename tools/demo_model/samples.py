@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline
+from diffusers import EulerDiscreteScheduler, StableDiffusionXLImg2ImgPipeline, StableDiffusionXLPipeline
 from PIL import Image
 from torch import Tensor
 
@@ -90,13 +90,18 @@ def sheet(pictures: list[Image.Image], columns: int) -> Image.Image:
     return paper
 
 
-def samples(pipeline: StableDiffusionXLPipeline, size: int = 256) -> Image.Image:
-    """One picture for each prompt of the list."""
+def samples(pipeline: StableDiffusionXLPipeline, size: int = 128) -> Image.Image:
+    """One picture for each prompt of the list, made at `size` and gone over once more at twice that."""
+    second = StableDiffusionXLImg2ImgPipeline(**pipeline.components)
+    second.set_progress_bar_config(disable=True)
     made: list[Image.Image] = []
     for seed, prompt in enumerate(PROMPTS):
         generator = torch.Generator().manual_seed(seed)
-        made += pipeline(prompt, height=size, width=size, num_inference_steps=STEPS,
-                         generator=generator).images  # fmt: skip
+        (small,) = pipeline(prompt, height=size, width=size, num_inference_steps=STEPS,
+                            generator=generator).images  # fmt: skip
+        large = small.resize((2 * size, 2 * size), Image.Resampling.LANCZOS)
+        made += second(prompt, image=large, strength=0.5, num_inference_steps=STEPS + 4,
+                       generator=generator).images  # fmt: skip
     return sheet(made, COLUMNS)
 
 
