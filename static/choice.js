@@ -28,7 +28,7 @@ export function makeChoice(tray, changed) {
   /** @param {ReadonlySet<number>} about */
   function paint(about) {
     tray.hidden = chosen.size === 0;
-    write(said, chosen.size === 1 ? "1 picture chosen; c on another one adds it" : `${chosen.size} pictures chosen`);
+    write(said, chosen.size === 1 ? "1 picture chosen; choose another one to compare" : `${chosen.size} pictures chosen`);
     link.href = `#/compare/${[...chosen].join(",")}`;
     link.hidden = chosen.size < 2;
     changed(about);

@@ -24,7 +24,7 @@ const KEYS = [
   ["]", ["]"], "on", "one step on"],
   ["c", ["c"], "compare", "choose it for a comparison"],
   ["u", ["u"], "undo", "undo what was done last, while that is offered"],
-  ["/", ["/"], "search", "search the history, or the log there"],
+  ["/", ["/"], "search", "search the history, or in the log"],
   ["?", ["?"], "help", "show these keys"],
   ["Esc", ["Escape"], "leave", "leave, or come back to now"],
 ];

@@ -23,16 +23,19 @@ export function step(all, way) {
  * @param {"down" | "up"} way
  */
 function nearest(all, from, way) {
-  const here = centre(from);
+  const here = placeOf(from);
   const sign = way === "down" ? 1 : -1;
-  const beyond = all.map((one) => ({ one, at: centre(one) })).filter(({ at }) => sign * (at.y - here.y) > 8);
+  const beyond = all.map((one) => ({ one, at: placeOf(one) })).filter(({ at }) => sign * (at.y - here.y) > 8);
   const row = Math.min(...beyond.map(({ at }) => sign * at.y));
   const inRow = beyond.filter(({ at }) => sign * at.y < row + 40);
   return inRow.sort((a, b) => Math.abs(a.at.x - here.x) - Math.abs(b.at.x - here.x))[0]?.one;
 }
 
-/** @param {HTMLElement} element */
-function centre(element) {
-  const { left, top, width, height } = element.getBoundingClientRect();
-  return { x: left + width / 2, y: top + height / 2 };
+/**
+ * Its middle, and its upper edge: cards of a row begin at one height, however long their words make them.
+ * @param {HTMLElement} element
+ */
+function placeOf(element) {
+  const { left, top, width } = element.getBoundingClientRect();
+  return { x: left + width / 2, y: top };
 }

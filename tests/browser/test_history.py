@@ -73,6 +73,11 @@ def test_pictures_are_found_by_each_filter(page: Page, daemon: Daemon) -> None:
     expect(said).to_have_text("1 picture fits")
     page.get_by_label("Model").select_option("demo")
     expect(said).to_have_text("1 picture fits")
+    page.get_by_label("before").fill("2100-01-01")
+    expect(said).to_have_text("1 picture fits")
+    page.get_by_label("before").fill("2020-01-01")
+    expect(said).to_have_text("No picture fits.")
+    page.get_by_label("before").fill("")
     page.get_by_label("from").fill("2100-01-01")
     expect(said).to_have_text("No picture fits.")
 

@@ -39,6 +39,44 @@ def test_keys_go_from_picture_to_picture_and_stop_one(page: Page, daemon: Daemon
     expect(card(page, running)).not_to_be_focused()
 
 
+def test_arrows_go_between_rows_and_enter_looks_closer(page: Page, daemon: Daemon) -> None:
+    """Down and up to the nearest of the next row, however high its cards; Esc comes back to where one was."""
+    finish(daemon, {**SHORT, "prompt": "a red fox " * 20}, steps=2)
+    finish(daemon, SHORT, steps=2)
+    (running,) = submit(daemon, LONG)
+    expect(begun(page, running)).to_have_attribute("data-status", "running")
+    expect(page.locator("#developing .card")).to_have_count(1)
+    page.keyboard.press("j")
+    expect(card(page, running)).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    below = page.locator("#ended .card:focus")
+    expect(below).to_have_count(1)
+    for each in page.locator("#ended .card").all()[:4]:
+        each.focus()
+        page.keyboard.press("ArrowUp")
+        expect(card(page, running)).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    frame = below.get_attribute("data-frame")
+    page.keyboard.press("Enter")
+    expect(page.locator("#frame .title")).to_have_text(f"Frame {frame}")
+    page.keyboard.press("Escape")
+    expect(card(page, int(frame or 0))).to_be_focused()
+
+
+def test_dark_and_light_are_the_persons_own(page: Page) -> None:
+    """By what the system asks for, with no switch: dark ground under light ink, and the other way round."""
+    brightness = """() => ["backgroundColor", "color"].map((name) => {
+      const style = getComputedStyle(name === "color" ? document.body : document.documentElement);
+      return style[name].match(/[0-9]+/g).slice(0, 3).reduce((sum, part) => sum + Number(part), 0);
+    })"""
+    page.emulate_media(color_scheme="dark")
+    ground, ink = page.evaluate(brightness)
+    assert ground < 100 < 600 < ink
+    page.emulate_media(color_scheme="light")
+    ground, ink = page.evaluate(brightness)
+    assert ink < 100 < 600 < ground
+
+
 def test_keys_are_letters_while_someone_types(page: Page, daemon: Daemon) -> None:
     """A prompt with an x and a ? in it stops nothing and opens nothing."""
     (running,) = submit(daemon, LONG)

@@ -72,6 +72,49 @@ def test_pictures_side_by_side_are_locked_to_one_step(page: Page, daemon: Daemon
     expect(page.locator("#compare-said")).to_have_text("step 6 of 20")
 
 
+def test_a_development_is_downloaded_as_an_animation(page: Page, daemon: Daemon) -> None:
+    """As WebP and as GIF, from a closer look at the picture."""
+    (frame,) = finish(daemon, SHORT, steps=10)
+    page.goto(f"{daemon.url}#/frame/{frame}")
+    for form, begin in (("webp", b"RIFF"), ("gif", b"GIF8")):
+        with page.expect_download() as downloading:
+            page.locator(f"#frame .{form}").click()
+        assert downloading.value.suggested_filename == f"frame-{frame}.{form}"
+        assert downloading.value.path().read_bytes().startswith(begin)
+
+
+def test_the_strip_of_a_closer_look_leads_to_each_step(page: Page, daemon: Daemon) -> None:
+    """A press on a small picture shows that step; [ and ] go on from there."""
+    (frame,) = finish(daemon, SHORT, steps=10)
+    steps = kept(daemon, frame)
+    page.goto(f"{daemon.url}#/frame/{frame}")
+    small = page.locator("#frame .strip button")
+    expect(small).to_have_count(len(steps))
+    small.nth(1).click()
+    film = page.locator("#frame .film-step")
+    expect(film).to_have_attribute("data-step", str(steps[1]))
+    page.keyboard.press("[")
+    expect(film).to_have_attribute("data-step", str(steps[0]))
+
+
+def test_space_plays_the_whole_wall_through_the_log(page: Page, daemon: Daemon) -> None:
+    """From its first event on, until Space again; brackets then go from event to event."""
+    finish(daemon, SHORT, steps=10)
+    page.keyboard.press("Space")
+    moment = page.locator(".moment")
+    expect(moment).to_contain_text("event")
+    expect(page.locator("#past .play")).to_have_text("Stop")
+    page.keyboard.press("Space")
+    expect(page.locator("#past .play")).to_have_text("Play")
+    page.get_by_label("Moment of the log").fill("5")
+    expect(moment).to_contain_text("event 5 of")
+    page.locator("#past input").blur()
+    page.keyboard.press("]")
+    expect(moment).to_contain_text("event 6 of")
+    page.keyboard.press("[")
+    expect(moment).to_contain_text("event 5 of")
+
+
 def test_the_wall_goes_back_to_a_moment_and_comes_back(page: Page, daemon: Daemon) -> None:
     """As it was after that event, with the picture of that step; nothing can be asked of the past."""
     (frame,) = finish(daemon, SHORT, steps=20)
