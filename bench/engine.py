@@ -1,4 +1,5 @@
-"""The engine: what previews cost the sampler, our loop beside the stock pipeline, cancelling, parts in ms.
+"""The engine: what previews cost the sampler, our loop beside the stock pipeline, cancelling, parts in ms,
+pictures in a batch.
 
 A and B take turns in one run, and ratios are of medians, so a busy machine moves both; beside each stands
 the ratio of processor time, which says more while others use the cores. The model is SDXL's
@@ -18,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
 import torch
@@ -27,6 +29,7 @@ from daemon import png, reprints
 from daemon.files import write_whole
 from daemon.gpu import child, denoise, formats, previews, samplers, sdxl, taesd, view, wire
 from daemon.gpu.making import write_final
+from daemon.settings import BUILT_IN
 from tests.gpu import random_sdxl
 from tests.gpu.test_child import Child
 from tests.gpu.test_child import begin as asked
@@ -45,6 +48,8 @@ def main() -> None:
         steps(model, Path(folder))
         loop(model)
         parts(model, Path(folder))
+        batch(model, request(512, 4), 4)
+        batch(sdxl.load(BUILT_IN, CPU, torch.float32), request(256, 12), 4)
         warm_child(Path(folder))
     if torch.cuda.is_available():
         gpu(torch.device("cuda:0"))
@@ -134,6 +139,35 @@ def stock(pipe: Any, model: sdxl.Checkpoint, begin: wire.Begin) -> torch.Tensor:
         output_type="latent",
     ).images
     return latent
+
+
+def batch(model: sdxl.Checkpoint, begin: wire.Begin, rounds: int) -> None:
+    """(f) Guided pictures a second in a batch of four beside one after the other, from prompt to latent."""
+    four = [msgspec.structs.replace(begin, seed=seed, cfg_scale=5.0) for seed in range(4)]
+
+    def alone() -> None:
+        for one in four:
+            settled(model, ours(model, one))
+
+    def together() -> None:
+        states = [denoise.begin(model, one) for one in four]
+        while states[0].step < states[0].steps:
+            denoise.step_together(states)
+        settled(model, states[0].latent)
+
+    took, worked = interleaved({"alone": alone, "in a batch of 4": together}, rounds)
+    for name, times in took.items():
+        pace = 4 / statistics.median(times)
+        ratio = statistics.median(took["alone"]) / statistics.median(times)
+        work = statistics.median(worked["alone"]) / statistics.median(worked[name])
+        what = f"{model.path.name} at {begin.width}², {begin.steps} steps, {name}"
+        print(f"  (f) {what:42}: {pace:.3f} pictures/s, {ratio:.3f} x; a processor second {work:.3f} x")
+
+
+def settled(model: sdxl.Checkpoint, latent: torch.Tensor) -> None:
+    """Wait for a GPU to have made it."""
+    if latent.is_cuda:
+        torch.cuda.synchronize(model.device)
 
 
 def parts(model: sdxl.Checkpoint, folder: Path) -> None:
@@ -267,6 +301,8 @@ def gpu(device: torch.device) -> None:
         "ours, TAESD at every step": lambda: finished_on_device(lambda: with_taesd(model, begin)),
     }
     report(interleaved(ways, 5)[0])
+    batch(model, begin, 3)
+    batch(model, request(512, 30), 3)
     model.pipe.unet.compile_repeated_blocks(fullgraph=True)
     ways["ours"]()
     report({f"compiled, {name}": times for name, times in interleaved(ways, 5)[0].items()})

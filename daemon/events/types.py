@@ -157,8 +157,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     image_sha256: str | None = None
     """Of the file that the picture began with."""
     batch: int = 1
-    """The most pictures, with this one, that were made at once. Of 1 the pixels follow from all else here bit
-    for bit; a larger one rounds sums otherwise, by a shade at most."""
+    """The most pictures, with this one, that were made at once. Where it is 1 the pixels follow from all else
+    here bit for bit; sums of more are rounded otherwise."""
     model_sha256: str | None = None
     """Of the checkpoint's weights, as in ModelLoaded; null in pictures from before it was kept, and where the
     files were changed while the picture was made."""

@@ -44,8 +44,8 @@ def versions() -> dict[str, str]:
 
 
 def at_once(device: torch.device) -> int:
-    """Pictures to be made at the same time if nobody says how many. A CPU gains nothing by more than one,
-    and then a seed is the same picture bit for bit.
+    """Pictures to be made at the same time if nobody says how many. One on a CPU: the first is there sooner,
+    and a seed is the same picture bit for bit.
     """
     if device.type == "cpu":
         return 1

@@ -47,7 +47,7 @@ def restore(state: Denoise, data: bytes) -> None:
     kept: dict[str, Any] = torch.load(io.BytesIO(data), weights_only=True)
     assert kept["before"] == state.before, "a state of another pass"
     state.step = kept["step"]
-    state.batch = kept["batch"]
+    state.batch = kept.get("batch", 1)  # before there were batches
     state.latent = kept["latent"]
     state.denoised = kept["denoised"]
     state.image_sha256 = kept["image_sha256"]  # the file may have become another one meanwhile

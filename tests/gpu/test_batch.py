@@ -5,6 +5,8 @@ a picture of a batch is not bit for bit the one made alone, but within `APART`. 
 (noise, sampler, schedule) is each picture's own, and a batch of one is the same call as ever.
 """
 
+from pathlib import Path
+
 import msgspec
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ import torch
 from hypothesis import HealthCheck, settings
 from hypothesis import given as drawn
 from hypothesis import strategies as st
+from PIL import Image
 
 from daemon.gpu import denoise, sdxl, snapshots, wire
 from daemon.gpu.formats import Pixels
@@ -117,6 +120,17 @@ def test_guided_and_unguided_ones_go_together(checkpoint: sdxl.Checkpoint, plain
     pictures = together([denoise.begin(checkpoint, one) for one in asked])
     assert apart(pictures[0], pictures[2]) <= APART
     for picture, one in zip(pictures, asked, strict=True):
+        assert apart(picture, alone(checkpoint, one)) <= APART
+
+
+def test_one_that_begins_with_a_picture_goes_with_one_that_does_not(
+    checkpoint: sdxl.Checkpoint, plain: wire.Begin, tmp_path: Path
+) -> None:
+    """It skips the beginning of its schedule, and both end at once."""
+    Image.new("RGB", (64, 64), "green").save(tmp_path / "it.png")
+    begun = msgspec.structs.replace(plain, image=str(tmp_path / "it.png"), strength=0.5)
+    pictures = together([denoise.begin(checkpoint, one) for one in (plain, begun)])
+    for picture, one in zip(pictures, (plain, begun), strict=True):
         assert apart(picture, alone(checkpoint, one)) <= APART
 
 

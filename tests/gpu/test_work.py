@@ -14,6 +14,7 @@ from PIL import Image
 
 from daemon.gpu import denoise, previews, sdxl, wire, work
 from daemon.gpu.orders import Order
+from daemon.prompts import Hires
 
 
 @pytest.fixture
@@ -199,6 +200,19 @@ def test_prompts_of_other_lengths_take_turns(order: Order) -> None:
     made = finals(make_all(orders))
     assert list(made) == [1, 3, 4, 2]
     assert [final.batch for final in made.values()] == [3, 3, 3, 1]
+
+
+def test_second_passes_go_together_too(order: Order) -> None:
+    """One that has a second pass leaves those that have none, and meets its like again at the larger size."""
+    twice = Hires(scale=1.5, steps=2, strength=0.5)
+    first, second, plain = four(order)[:3]
+    large = [Order(msgspec.structs.replace(one.begin, hires=twice)) for one in (first, second)]
+    made = finals(make_all([*large, plain]))
+    assert {frame: (final.width, final.batch) for frame, final in made.items()} == {
+        1: (96, 3), 2: (96, 3), 3: (64, 3),
+    }  # fmt: skip
+    (alone,) = finals(make_all([Order(large[1].begin)])).values()
+    assert abs(pixels(alone) - pixels(made[2])).max() <= 2
 
 
 def test_a_bad_frame_does_not_harm_its_batch(order: Order, tmp_path: Path) -> None:
