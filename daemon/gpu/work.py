@@ -24,6 +24,7 @@ from daemon.gpu import (
     images,
     loras,
     previews,
+    refiner,
     samplers,
     sdxl,
     snapshots,
@@ -101,7 +102,8 @@ def _attempt(order: Order, shelf: sdxl.Shelf, encoder: previews.Encoder, send: S
             encoder.drain()  # before any ending: every preview of the frame has then been sent
     except sdxl.BadModel as error:
         traceback.print_exc()
-        return wire.LoadFailed(frame=frame, attempt=attempt, model=order.begin.model, message=str(error))
+        model = error.model or order.begin.model
+        return wire.LoadFailed(frame=frame, attempt=attempt, model=model, message=str(error))
     except (loras.BadLora, images.BadImage) as error:
         traceback.print_exc()
         return wire.Failed(frame=frame, attempt=attempt, kind="bad_file", message=str(error))
@@ -119,19 +121,16 @@ def _make(
     begin = order.begin
     if order.stopped():
         return _cancelled(begin, step=0)
-    checkpoint = _checkpoint(Path(begin.model), begin.model_version, shelf, send)
-    if order.stopped():
-        return _cancelled(begin, step=0)
-    spare = Spare(shelf, checkpoint.path)
-    spare.again(lambda: loras.apply(checkpoint, begin.loras))
-    shown = view.opened(begin, checkpoint, shelf.decoders, shelf.stream, send)
-    state = spare.again(lambda: denoise.begin(checkpoint, begin))
+    spare = Spare(shelf, Path(begin.model))
+    state, shown = _begun(begin, shelf, spare, send)
     if begin.resume is not None:
-        state = _put_back(state, begin, begin.resume)
+        if snapshots.earlier_steps(begin.resume):
+            state = _blank(state, begin, shelf, spare, send)
+        snapshots.restore(state, begin.resume)
     kept_at = time.monotonic()
     while not order.stopped() and state.step < state.steps:
         if hires.due(state):
-            state = spare.again(partial(hires.second, state, begin))
+            state = spare.again(partial(_second, state, begin, shelf, spare, send))
         seen = _step(state, spare)
         if shown is not None and (shot := shown.shoot(state, seen)) is not None:
             encoder.offer(shot)
@@ -149,12 +148,43 @@ def _make(
     return _final(begin, state, pixels)
 
 
-def _put_back(state: denoise.Denoise, begin: wire.Begin, data: bytes) -> denoise.Denoise:
-    """The state where it was stored, in whichever pass."""
-    if snapshots.earlier_steps(data):
-        state = hires.blank(state, begin)
-    snapshots.restore(state, data)
-    return state
+def _begun(
+    begin: wire.Begin, shelf: sdxl.Shelf, spare: "Spare", send: Send
+) -> tuple[denoise.Denoise, view.View | None]:
+    """The frame before its first step, and how it is shown. Nothing here holds on to the checkpoint."""
+    checkpoint = _checkpoint(Path(begin.model), begin.model_version, shelf, send)
+    if begin.refiner is not None:  # whose faults are better found before the first steps are made
+        _inspected(Path(begin.refiner.model))
+    spare.again(partial(loras.apply, checkpoint, begin.loras))
+    shown = view.opened(begin, checkpoint, shelf.decoders, shelf.stream, send)
+    return spare.again(partial(denoise.begin, checkpoint, begin)), shown
+
+
+def _second(
+    state: denoise.Denoise, begin: wire.Begin, shelf: sdxl.Shelf, spare: "Spare", send: Send
+) -> denoise.Denoise:
+    """The later pass, once the first one's steps are made."""
+    if begin.refiner is None:
+        return hires.second(state, begin)
+    return refiner.second(state, begin, _refiner(state, begin.refiner, shelf, spare, send))
+
+
+def _blank(
+    state: denoise.Denoise, begin: wire.Begin, shelf: sdxl.Shelf, spare: "Spare", send: Send
+) -> denoise.Denoise:
+    """The later pass, for a state of it that was stored."""
+    if begin.refiner is None:
+        return hires.blank(state, begin)
+    return refiner.blank(state, begin, _refiner(state, begin.refiner, shelf, spare, send))
+
+
+def _refiner(
+    state: denoise.Denoise, asked: wire.Refiner, shelf: sdxl.Shelf, spare: "Spare", send: Send
+) -> sdxl.Checkpoint:
+    """The refiner, with the base leaving memory for it if need be: it comes after all others that could."""
+    refiner.let_go(state)
+    spare.keep = Path(asked.model)
+    return _checkpoint(spare.keep, asked.model_version, shelf, send, "refiner")
 
 
 class Spare:
@@ -162,14 +192,15 @@ class Spare:
 
     def __init__(self, shelf: sdxl.Shelf, keep: Path) -> None:
         self._shelf = shelf
-        self._keep = keep
+        self.keep = keep
+        """The one in use."""
 
     def free(self, error: Exception) -> None:
         """Free it for one more try. Raises `error` if it is of another kind."""
         if not _out_of_memory(error):
             raise error
         error.__traceback__ = None  # it holds what the failed try had in hand
-        self._shelf.keep_only(self._keep)
+        self._shelf.keep_only(self.keep)
 
     def again(self, call: Callable[[], Result]) -> Result:
         """What `call` answers, tried once more if memory runs out."""
@@ -192,15 +223,35 @@ def _step(state: denoise.Denoise, spare: Spare) -> denoise.Denoised:
     return denoise.step(state)
 
 
-def _checkpoint(path: Path, version: str, shelf: sdxl.Shelf, send: Send) -> sdxl.Checkpoint:
+def _inspected(path: Path) -> None:
+    try:
+        sdxl.inspect(path, "refiner")
+    except sdxl.BadModel as error:
+        error.model = str(path)
+        raise
+
+
+def _checkpoint(
+    path: Path, version: str, shelf: sdxl.Shelf, send: Send, role: sdxl.Role = "base"
+) -> sdxl.Checkpoint:
     """The checkpoint, read if it is not in memory."""
     if (held := shelf.find(path, version)) is not None:
+        if held.refines and role == "base":
+            raise sdxl.BadModel(f"The checkpoint {path} is SDXL's refiner, which cannot be used alone.")
         return held
+    try:
+        return _read(path, version, shelf, send, role)
+    except sdxl.BadModel as error:
+        error.model = str(path)
+        raise
+
+
+def _read(path: Path, version: str, shelf: sdxl.Shelf, send: Send, role: sdxl.Role) -> sdxl.Checkpoint:
     what = f"loading {path.name}"
     send(wire.Loading(what=what, done=0.0))
     started = time.perf_counter()
     with read_through(sdxl.weights(path, shelf.dtype), lambda done: send(wire.Loading(what=what, done=done))):
-        checkpoint = shelf.load(path, version)
+        checkpoint = shelf.load(path, version, role)
     seconds = time.perf_counter() - started
     send(wire.Loaded(model=str(path), seconds=seconds, bytes=checkpoint.bytes))
     return checkpoint
