@@ -29,7 +29,7 @@ class Lack(msgspec.Struct, frozen=True):
     suggestion: str
 
 
-Kind = Literal["lora", "image"]
+Kind = Literal["lora", "image", "refiner"]
 Lacks = Callable[[Kind, str], Lack | None]
 """Looks for a file of a kind by the name that a prompt gives it; answers None if it is there."""
 
@@ -48,6 +48,7 @@ def disagreements(job: Any, path: str = "$", lacks: Lacks = nothing_lacks) -> It
         yield from _without_lora(job, path, lacks)
         yield from _beginning(job, path, lacks)
         yield from _gone_over(job, path)
+        yield from _refined(job, path, lacks)
 
 
 def _unpaired(job: dict[str, Any], path: str) -> Iterator[Misfit]:
@@ -131,10 +132,27 @@ def _gone_over(job: dict[str, Any], path: str) -> Iterator[Misfit]:
     yield from _schedule_too_long(steps, hires.get("strength", USUAL_SECOND), where)
 
 
+def _refined(job: dict[str, Any], path: str, lacks: Lacks) -> Iterator[Misfit]:
+    """Another checkpoint for the last steps."""
+    refiner, steps = job.get("refiner"), job.get("steps")
+    if not isinstance(refiner, dict):
+        return
+    if isinstance(name := refiner.get("model"), str) and (lack := lacks("refiner", name)) is not None:
+        yield Misfit(path=f"{path}.refiner.model", message=lack.message, suggestion=lack.suggestion)
+    if isinstance(job.get("hires"), dict):
+        message = "`refiner` and `hires` do not go together"
+        yield Misfit(path=f"{path}.refiner", message=message, suggestion="Take one of them out.")
+    if steps == 1:
+        message = "with a `refiner` there are 2 steps at least, one by each checkpoint"
+        yield Misfit(path=f"{path}.steps", message=message, suggestion="Take more steps, or no refiner.")
+    if not isinstance(job.get("image"), str):
+        yield from _no_beginner(job.get("sampler"), path)
+
+
 def _no_beginner(sampler: Any, path: str) -> Iterator[Misfit]:
     choice = choose(sampler, None) if isinstance(sampler, str) else None
     if isinstance(choice, Choice) and choice.sampler == "lms":
-        message = "`lms` cannot begin with a picture: in diffusers it needs all steps from the noisiest on"
+        message = "`lms` cannot begin in the middle: in diffusers it needs all steps from the noisiest on"
         yield Misfit(path=f"{path}.sampler", message=message, suggestion="The nearest is `dpmpp_2m`.")
 
 

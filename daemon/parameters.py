@@ -46,6 +46,8 @@ _NOT_SETTINGS = {"Version", "App"}
 """Which program wrote the picture says nothing of how it is to be made."""
 _NUMBER = re.compile(r"-?\d{1,40}(\.\d{1,20})?(e[+-]?\d{1,3})?", re.ASCII)
 _SIZE = re.compile(r"(\d{1,6})\s*[x×]\s*(\d{1,6})", re.ASCII)
+_REFINER = re.compile(r"([^\[\]]{1,200}?)(?: \[[0-9a-f]{10}\])?")
+"""A checkpoint's name, and by how much of its hash it is known."""
 _TAG = re.compile(r"<(lora|lyco|hypernet):([^<>:\n]{1,200})(?::([^<>\n]{0,60}))?>")
 _BLANK = re.compile(r"\s*")
 _DECODER = json.JSONDecoder()
@@ -75,6 +77,9 @@ def write(recipe: Recipe) -> str:
     if (hires := recipe.prompt.hires) is not None:
         pairs |= {"Hires upscale": hires.scale, "Hires steps": hires.steps, "Hires upscaler": _UPSCALER}
         pairs["Denoising strength"] = hires.strength
+    if (refiner := recipe.prompt.refiner) is not None:
+        known = f" [{recipe.refiner_sha256[:_SHORT]}]" if recipe.refiner_sha256 else ""
+        pairs |= {"Refiner": f"{refiner.model}{known}", "Refiner switch at": refiner.at}
     pairs["Version"] = f"Safelight {VERSION}"
     lines.append(
         ", ".join(f"{label}: {_value(value)}" for label, value in pairs.items() if value is not None)
@@ -90,7 +95,7 @@ def read(text: str) -> Carried:
     if negative:
         carried.keys["negative_prompt"] = negative
     _take_tags(carried)
-    for label, value in _without_hires(carried, settings):
+    for label, value in _without_refiner(carried, _without_hires(carried, settings)):
         _take(carried, label, value)
     return carried
 
@@ -168,6 +173,16 @@ def _without_hires(carried: Carried, settings: list[tuple[str, str]]) -> list[tu
     carried.keys["hires"] = {key: _number(said[label]) for label, key in taken.items()}
     ours = {*taken, *(["Hires upscaler"] if said.get("Hires upscaler") == _UPSCALER else [])}
     return [(label, value) for label, value in settings if label not in ours]
+
+
+def _without_refiner(carried: Carried, settings: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The rest of the settings, once those of a refiner are taken together."""
+    said = dict(settings)
+    named, at = _REFINER.fullmatch(said.get("Refiner", "")), said.get("Refiner switch at", "")
+    if not named or not _NUMBER.fullmatch(at):
+        return settings
+    carried.keys["refiner"] = {"model": named[1], "at": _number(at)}
+    return [(label, value) for label, value in settings if label not in ("Refiner", "Refiner switch at")]
 
 
 def _take_tags(carried: Carried) -> None:

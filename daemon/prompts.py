@@ -57,6 +57,7 @@ OTHER_NAMES = {
     "init_image": "image",
     "ckpt_name": "model",
     "guidance": "cfg_scale",
+    "refiner_checkpoint": "refiner",
     "hires_fix": "hires",
     "guidance_scale": "cfg_scale",
     "n_iter": "count",
@@ -93,6 +94,20 @@ class Hires(msgspec.Struct, frozen=True, kw_only=True):
     scale: float
     steps: int
     strength: float
+
+
+class Refiner(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Another checkpoint makes the last steps."""
+
+    model: Annotated[Model, Meta(description="A name in models/checkpoints.")]
+    at: Annotated[
+        float, Meta(ge=0.01, le=0.99, description="The share of the steps after which it takes over.")
+    ] = 0.8
+
+
+def handed_over(steps: int, at: float) -> int:
+    """Of two steps or more, how many are made before a refiner takes over: some, and never all."""
+    return min(max(round(steps * at), 1), steps - 1)
 
 
 def enlarged(pixels: int, scale: float) -> int:
@@ -161,6 +176,9 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     hires: Annotated[SecondPass | None, Meta(description="A second pass at a larger size; null: none.")] = (
         None
     )
+    refiner: Annotated[
+        Refiner | None, Meta(description="A checkpoint that makes the last steps; null: none.")
+    ] = None
     project: Annotated[Project, Meta(description="A word of yours to find the pictures by.")] = "default"
     priority: Annotated[Priority, Meta(description="Higher goes first.")] = 0
     preview: Annotated[Preview, Meta(description="How it is shown while it is made.")] = Preview()
@@ -189,6 +207,7 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     strength: float | None = None
     hires: Hires | None = None
     preview: Preview = Preview()
+    refiner: Refiner | None = None
 
 
 def steps_in_all(prompt: Prompt) -> int:
@@ -274,11 +293,18 @@ def complete(asked: Asked, model: str, lacks: Lacks = nothing_lacks) -> Prompt:
     return Prompt(**known)
 
 
+_FREE = {
+    "prompt", "negative_prompt", "width", "height", "steps", "cfg_scale", "seed", "count", "model", "project",
+    "priority", "preview",
+}  # fmt: skip
+"""Keys that no rule is about unless another one stands there too, or a mark in the words."""
+_RULED = [name for name in Asked.__struct_fields__ if name not in _FREE]
+
+
 def _plain(asked: Asked) -> bool:
     """Nothing in it is what `disagreements` looks at, as in most: thousands of files a second go here."""
-    others = (asked.sampler, asked.scheduler, asked.loras, asked.image, asked.strength, asked.hires)
     words = asked.prompt + asked.negative_prompt
-    return not any(others) and not any(mark in words for mark in "([<")
+    return not any(getattr(asked, name) for name in _RULED) and not any(mark in words for mark in "([<")
 
 
 def _without_tags(asked: Asked) -> Asked:

@@ -4,7 +4,7 @@ import difflib
 import re
 
 from daemon.agreement import Kind, Lack, Lacks
-from daemon.settings import Home
+from daemon.settings import Home, resolve
 
 _ENDING = ".safetensors"
 _NAMED = 8
@@ -17,7 +17,13 @@ def lacking(home: Home) -> Lacks:
     """Answers what a home lacks, by looking each time it is asked."""
 
     def lacks(kind: Kind, name: str) -> Lack | None:
-        return _lora(home, name) if kind == "lora" else _image(home, name)
+        match kind:
+            case "lora":
+                return _lora(home, name)
+            case "image":
+                return _image(home, name)
+            case "refiner":
+                return _checkpoint(home, name)
 
     return lacks
 
@@ -29,6 +35,14 @@ def _lora(home: Home, name: str) -> Lack | None:
     there = sorted(file.stem for file in home.loras.glob(f"*{_ENDING}"))
     hint = _instead(wanted, there, f"Put {wanted[:100]}{_ENDING} there.")
     return Lack(f"there is no LoRA {name[:100]!r} in models/loras", hint)
+
+
+def _checkpoint(home: Home, name: str) -> Lack | None:
+    if _NAME.fullmatch(name) and resolve(home.checkpoint(name)).exists():
+        return None
+    there = sorted(entry.name.removesuffix(_ENDING) for entry in home.checkpoints.glob("[!.]*"))
+    hint = _instead(name.removesuffix(_ENDING), there, "Put it there, a folder or a .safetensors.")
+    return Lack(f"there is no checkpoint {name[:100]!r} in models/checkpoints", hint)
 
 
 def _image(home: Home, name: str) -> Lack | None:

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from daemon import parameters, samplers
 from daemon.events.types import Recipe
+from daemon.prompts import Refiner
 from tests.stories import finished
 
 RECIPE: Recipe = finished().recipe
@@ -63,6 +64,12 @@ CASES: dict[str, tuple[str, dict[str, Any], list[str]]] = {
         {"hires": {"scale": 2, "strength": 0.4}},
         ["Hires upscaler: 4x-UltraSharp"],
     ),
+    "a refiner": (
+        f"a red fox\n{TAIL}, Refiner: sd_xl_refiner_1.0 [7440042bbd], Refiner switch at: 0.75",
+        {"refiner": {"model": "sd_xl_refiner_1.0", "at": 0.75}},
+        [],
+    ),
+    "a refiner that never takes over": (f"a red fox\n{TAIL}, Refiner: x", {}, ["Refiner: x"]),
     "quoted values with commas and escapes": (
         f'a red fox\n{TAIL}, ADetailer prompt: "a face, \\"smiling\\": yes", ADetailer steps: 4',
         {},
@@ -125,6 +132,15 @@ def test_the_checkpoint_is_known_to_others_by_its_hash() -> None:
     """The first ten digits, before its name, as A1111 writes them."""
     text = parameters.write(replace(RECIPE, model_sha256="31e35c80fc" + "0" * 54))
     assert "Size: 256x256, Model hash: 31e35c80fc, Model: demo" in text
+
+
+def test_a_refiner_is_written_as_it_is_read() -> None:
+    """Its name, its hash where that is known, and when it took over."""
+    prompt = replace(RECIPE.prompt, refiner=Refiner(model="sd xl refiner", at=0.75))
+    for digest in (None, "7440042bbd" + "0" * 54):
+        text = parameters.write(replace(RECIPE, prompt=prompt, refiner_sha256=digest))
+        assert ("Refiner: sd xl refiner [7440042bbd]," in text) == (digest is not None)
+        assert parameters.read(text).keys["refiner"] == {"model": "sd xl refiner", "at": 0.75}
 
 
 LINES = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp", "Zs"]), min_size=1, max_size=40)

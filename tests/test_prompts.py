@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from daemon.agreement import Lack, disagreements
 from daemon.faults import Fault
-from daemon.prompts import DEMO_DEFAULTS, SDXL_DEFAULTS, Prompt, parse, steps_in_all
+from daemon.prompts import DEMO_DEFAULTS, SDXL_DEFAULTS, Prompt, handed_over, parse, steps_in_all
 from daemon.settings import DEMO
 
 GOOD = b'{"prompt": "a caf\xc3\xa9", "steps": 4, "seed": 7}'
@@ -51,6 +51,17 @@ CATALOGUE = [
     ('{"prompt": "a", "hires": {}, "width": 4096}', "$.hires", 1, 26, "the second pass would be 6144 pixels"),
     ('{"prompt": "a", "hires": {}, "sampler": "lms"}', "$.sampler", 1, 41, "`lms` cannot begin"),
     ('{"prompt": "a", "hires": {"steps": 300}}', "$.hires.steps", 1, 36, "300 steps at a strength of 0.4"),
+    ('{"prompt": "a", "refiner": {"model": "r", "at": 1}}', "$.refiner.at", 1, 49, "`at` must be"),
+    ('{"prompt": "a", "refiner": {}}', "$.refiner", 1, 28, "`model` is missing"),
+    ('{"prompt": "a", "refiner": {"model": "r"}, "steps": 1}', "$.steps", 1, 53, "with a `refiner` there"),
+    ('{"prompt": "a", "refiner": {"model": "r"}, "hires": {}}', "$.refiner", 1, 28, "`refiner` and `hires`"),
+    (
+        '{"prompt": "a", "refiner": {"model": "r"}, "sampler": "lms"}',
+        "$.sampler",
+        1,
+        55,
+        "`lms` cannot begin",
+    ),
     ('{"prompt": "a (fox:1000)"}', "$.prompt", 1, 12, "the weight of 'fox' comes to 1000"),
     (
         '{"prompt": "a", "negative_prompt": "' + "(" * 99 + "b" + ")" * 99 + '"}',
@@ -107,6 +118,7 @@ def test_no_bytes_make_parse_raise(data: bytes) -> None:
             "strength": st.sampled_from([0.02, 1]),
             "loras": st.just([{"name": "x"}]),
             "hires": st.just({"scale": 4}),
+            "refiner": st.just({"model": "r", "at": 0.5}),
             "width": st.sampled_from([64, 4096]),
         },
     )
@@ -162,6 +174,14 @@ def test_an_image_has_a_strength() -> None:
         answer = parse(text.encode(), DEMO)
         assert isinstance(answer, Prompt)
         assert answer.strength == strength
+
+
+@given(st.integers(2, 500), st.floats(0.01, 0.99))
+def test_a_refiner_takes_some_steps_and_never_all(steps: int, at: float) -> None:
+    """As near to the share as whole steps come, with one step each at least."""
+    first = handed_over(steps, at)
+    assert 1 <= first <= steps - 1
+    assert abs(first - steps * at) <= max(0.5, 1 - steps * at, steps * at - (steps - 1))
 
 
 def test_a_second_pass_has_the_steps_of_the_first() -> None:

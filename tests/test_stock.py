@@ -34,6 +34,19 @@ def test_what_is_there_passes(stocked: Home) -> None:
     assert faults(stocked, {"prompt": "a fox <lora:add-detail-xl:1>", "loras": loras}) == []
 
 
+def test_a_refiner_must_be_there(stocked: Home) -> None:
+    """As a folder or a single file, or the built-in model, which can be one too."""
+    refined = {"prompt": "a fox", "refiner": {"model": "sd_xl_refiner"}}
+    (fault,) = faults(stocked, refined)
+    assert (fault.path, fault.suggestion) == ("$.refiner.model", "Put it there, a folder or a .safetensors.")
+    stocked.checkpoints.mkdir(parents=True)
+    (stocked.checkpoints / "sd_xl_refiner.safetensors").write_bytes(b"")
+    assert faults(stocked, refined) == []
+    assert faults(stocked, {"prompt": "a fox", "refiner": {"model": "demo"}}) == []
+    (fault,) = faults(stocked, {"prompt": "a fox", "refiner": {"model": "sd_xl_refine"}})
+    assert fault.suggestion == "Did you mean `sd_xl_refiner`?"
+
+
 @pytest.mark.parametrize(
     ("value", "path", "suggestion"),
     [

@@ -120,6 +120,35 @@ def test_a_frame_begins_anew_when_a_file_of_its_was_replaced(
     assert sums_in(made) == sums_in(whole)
 
 
+def test_a_refiner_goes_on_after_a_kill_and_is_in_the_record(stocked: Home) -> None:
+    """Another checkpoint's last steps: the child that read both is killed among them, and the picture is the
+    undisturbed one; both are loaded by name, with their sums.
+    """
+    shutil.copytree(stocked.checkpoints / "demo", stocked.checkpoints / "other")
+    path = stocked.checkpoints / "other" / "unet" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(path)
+    weights["conv_out.weight"] *= 0.8
+    save_file(weights, path)
+    refined = {**SLOW, "refiner": {"model": "other", "at": 0.3}}
+    with Daemon(stocked, "--store-every", "0") as running:
+        running.drop("cat.json", refined)
+        seen = running.wait_for_type("PreviewWritten", step=20)
+        running.kill()
+        running.start()
+        resumed = running.wait_for_type("FrameResumed", after=seen["seq"])
+        assert resumed["data"]["step"] > 12
+        made = running.wait_for_type("FinalWritten", after=seen["seq"])
+        running.drop("undisturbed.json", refined)
+        whole = running.wait_for_type("FinalWritten", frame=2)["data"]
+        running.drop("alone.json", SLOW)
+        alone = running.wait_for_type("FinalWritten", frame=3)["data"]
+        loads = running.wait_for_types("ModelLoaded", made["seq"])
+    assert made["data"]["pixels_sha256"] == whole["pixels_sha256"] != alone["pixels_sha256"]
+    expected = {name: sum_of(stocked.checkpoints / name) for name in ("demo", "other")}
+    assert {load["data"]["model"]: load["data"]["sha256"] for load in loads} == expected
+    assert (whole["recipe"]["refiner_sha256"], alone["recipe"]["refiner_sha256"]) == (expected["other"], None)
+
+
 def sums_in(final: dict[str, Any]) -> list[Any]:
     """Of everything that the picture was made from."""
     return [final["recipe"][f"{name}_sha256"] for name in ("model", "loras", "image")]

@@ -162,6 +162,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     model_sha256: str | None = None
     """Of the checkpoint's weights, as in ModelLoaded; null in pictures from before it was kept, and where the
     files were changed while the picture was made."""
+    refiner_sha256: str | None = None
+    """Of the refiner's weights, likewise; null without one."""
 
 
 class FinalWritten(msgspec.Struct, frozen=True, kw_only=True, gc=False):

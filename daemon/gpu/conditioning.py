@@ -35,7 +35,9 @@ def encode(
     empty string (`force_zeros_for_empty_prompt`).
     """
     texts = [prompt, negative_prompt] if guided else [prompt]
-    readers = [Reader(checkpoint, ""), Reader(checkpoint, "_2")]
+    # SDXL's refiner has the second alone.
+    present = [each for each in ("", "_2") if getattr(checkpoint.pipe, f"text_encoder{each}") is not None]
+    readers = [Reader(checkpoint, each) for each in present]
     count = max(len(reader.chunks(text)) for reader in readers for text in texts)
     embeds, pooled = _of_text(readers, prompt, count)
     if not guided:

@@ -42,8 +42,8 @@ class Denoise:
     latent: torch.Tensor
     """x_t, 1 × 4 × height/8 × width/8, in the scheduler's scale."""
     times: torch.Tensor
-    """The scheduler's timesteps on the device. The scheduler itself keeps them on the CPU: some classes look
-    noise levels up by timestep, and would wait for the device at each step."""
+    """The scheduler's timesteps on the device, without those of a refiner. The scheduler itself keeps them on
+    the CPU: some classes look noise levels up by timestep, and would wait for the device at each step."""
     sigmas: list[float]
     """As `samplers.levels` gives them."""
     generator: torch.Generator
@@ -59,7 +59,7 @@ class Denoise:
     before: int = 0
     """Steps of an earlier pass, which led to the picture that this one began with."""
     after: int = 0
-    """Steps of a later pass, for which `hires` makes another state of this one."""
+    """Steps of a later pass, for which `hires` or `refiner` makes another state of this one."""
     spent: tuple[float, ...] = ()
     """The earlier pass's `sigmas`."""
     step: int = 0
@@ -119,7 +119,7 @@ def begin(checkpoint: Checkpoint, request: wire.Begin) -> Denoise:
         words = (request.prompt, request.negative_prompt)
         embeds, pooled = conditioning.encode(checkpoint, *words, guided)
         scheduler = samplers.fresh(request.sampler, request.scheduler, config, request.seed)
-        scheduler.set_timesteps(_schedule(request))
+        scheduler.set_timesteps(schedule(request))
         latent, skipped, digest = _origin(checkpoint, request, scheduler, embeds.dtype, generator)
         return Denoise(
             checkpoint=checkpoint,
@@ -129,14 +129,14 @@ def begin(checkpoint: Checkpoint, request: wire.Begin) -> Denoise:
             embeds=embeds,
             added={"text_embeds": pooled, "time_ids": time_ids(embeds, request.width, request.height)},
             latent=latent,
-            times=scheduler.timesteps.to(checkpoint.device),
+            times=_own(request, scheduler, skipped).to(checkpoint.device),
             sigmas=samplers.levels(scheduler),
             generator=generator,
             guidance=None
             if distilled is None
             else _guidance(checkpoint, request.cfg_scale, distilled, latent),
             skipped=skipped,
-            after=0 if request.hires is None else request.hires.steps,
+            after=_left_to_others(request),
             image_sha256=digest,
         )
 
@@ -148,9 +148,23 @@ def _guidance(checkpoint: Checkpoint, cfg_scale: float, channels: int, latent: t
     return made.to(device=checkpoint.device, dtype=latent.dtype)
 
 
-def _schedule(request: wire.Begin) -> int:
+def schedule(request: wire.Begin) -> int:
     """Steps of the whole schedule, of which those that were asked for are the last."""
     return request.steps if request.image is None else images.whole_schedule(request.steps, request.strength)
+
+
+def _left_to_others(request: wire.Begin) -> int:
+    """Steps of a later pass."""
+    later = request.hires or request.refiner
+    return 0 if later is None else later.steps
+
+
+def _own(request: wire.Begin, scheduler: Any, skipped: int) -> torch.Tensor:
+    """The scheduler's timesteps, but for those that are left to a refiner."""
+    times: torch.Tensor = scheduler.timesteps
+    if request.refiner is None:
+        return times
+    return times[: skipped + (request.steps - request.refiner.steps) * scheduler.order]
 
 
 def _origin(
@@ -165,7 +179,7 @@ def _origin(
         return _noise(checkpoint, request, dtype, generator) * scheduler.init_noise_sigma, 0, None
     image, digest = images.read(Path(request.image), request.width, request.height)
     clean = images.encode(checkpoint, image, dtype, generator)
-    skipped = (_schedule(request) - request.steps) * scheduler.order
+    skipped = (schedule(request) - request.steps) * scheduler.order
     return images.noised(scheduler, clean, skipped, generator), skipped, digest
 
 

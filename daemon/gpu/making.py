@@ -33,12 +33,12 @@ from daemon.events.types import (
 from daemon.files import write_whole
 from daemon.gpu import stored, wire
 from daemon.gpu.process import Child
-from daemon.gpu.sources import Sources
+from daemon.gpu.sources import Sources, Weights
 from daemon.gpu.stored import Keeping
 from daemon.gpu.sums import Sums
 from daemon.projections.frames import Frame
 from daemon.projections.state import State
-from daemon.prompts import Prompt
+from daemon.prompts import Prompt, handed_over
 from daemon.settings import Home
 from daemon.stages import Stages
 from daemon.strips import Thumbnail
@@ -120,11 +120,27 @@ class Making:
             ],
             image=None if self._prompt.image is None else str(self._image(self._prompt.image)),
             hires=self._prompt.hires,
+            refiner=self._refiner(),
             strength=1.0 if self._prompt.strength is None else self._prompt.strength,
             preview=self._prompt.preview,
             vae_approx=str(self._home.vae_approx),
             resume=None if self._keeping.resume is None else self._keeping.resume.data,
         )
+
+    def _refiner(self) -> wire.Refiner | None:
+        asked, files = self._prompt.refiner, self._sources.refiner
+        if asked is None or files is None:
+            return None
+        steps = self._prompt.steps - handed_over(self._prompt.steps, asked.at)
+        path = str(self._home.checkpoint(asked.model))
+        return wire.Refiner(model=path, model_version=files.version, steps=steps)
+
+    def _named(self, path: str) -> tuple[str, Weights]:
+        """Which of the checkpoints that the frame asks for the child means, and its files."""
+        refiner, files = self._prompt.refiner, self._sources.refiner
+        if refiner is not None and files is not None and path == str(self._home.checkpoint(refiner.model)):
+            return refiner.model, files
+        return self._frame.model, self._sources.model
 
     def _image(self, name: str) -> Path:
         """Where it should lie, if it is gone or has been led out of the home since the prompt was taken."""
@@ -186,11 +202,10 @@ class Making:
 
     async def _tell_loaded(self, reply: wire.Loaded) -> None:
         """With the weights' sum once that is known; without it if the frame ends first."""
-        loaded = ModelLoaded(
-            device=self._ready.device, model=self._frame.model, seconds=reply.seconds, bytes=reply.bytes
-        )
+        model, files = self._named(reply.model)
+        loaded = ModelLoaded(device=self._ready.device, model=model, seconds=reply.seconds, bytes=reply.bytes)
         try:
-            loaded = replace(loaded, sha256=await self._sources.model.sha256(self._sums))
+            loaded = replace(loaded, sha256=await files.sha256(self._sums))
         finally:
             with anyio.CancelScope(shield=True):
                 await self._append(loaded)
@@ -200,7 +215,7 @@ class Making:
         return FrameFailed(frame=frame.id, job=frame.job, attempt=frame.attempt, kind=kind, message=message)
 
     async def _fail_model(self, reply: wire.LoadFailed) -> None:
-        model = self._frame.model
+        model, _ = self._named(reply.model)
         await self._append(ModelFailed(device=self._ready.device, model=model, message=reply.message))
         await self._append(self._failed("bad_model", reply.message))
 
@@ -278,6 +293,7 @@ class Making:
     async def _recipe(self, reply: wire.Final) -> Recipe:
         """Waits for the sums of weights that nobody has used before; the picture is in hand by then."""
         loras = [await lora.sha256(self._sums) for lora in self._sources.loras]
+        refiner = self._sources.refiner
         return Recipe(
             prompt=self._prompt,
             seed=self._frame.seed,
@@ -287,6 +303,7 @@ class Making:
             loras_sha256=[digest or "" for digest in loras],
             image_sha256=reply.image_sha256,
             model_sha256=await self._sources.model.sha256(self._sums),
+            refiner_sha256=None if refiner is None else await refiner.sha256(self._sums),
             dtype=reply.dtype,
             batch=reply.batch,
             device=self._ready.device,

@@ -67,7 +67,7 @@ def _alone(frame: Frame, prompt: Prompt) -> bool:
     """A second pass is of another size, or of another checkpoint. One that was interrupted may be what its
     device died of, and is to show it by itself.
     """
-    return prompt.hires is not None or frame.created_at is not None
+    return prompt.hires is not None or prompt.refiner is not None or frame.created_at is not None
 
 
 def _shared(prompt: Prompt) -> Prompt:

@@ -9,23 +9,36 @@ import gc
 import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import diffusers
 import msgspec
 import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
 import torch
-from diffusers import StableDiffusionXLPipeline
 from safetensors import SafetensorError, safe_open
 
 from daemon.gpu import previews, single_file, taesd
 from daemon.settings import resolve
 
+library: Any = diffusers
+"""The same module: its constructors are untyped."""
 FACTORS = "latent2rgb.json"
 """Beside the weights of a checkpoint whose VAE is not SDXL's own: `{"factors": 4 × 3, "bias": 3}`."""
 
 
 class BadModel(Exception):
     """The checkpoint cannot be used; the message is one sentence for the person who chose it."""
+
+    model = ""
+    """The path that was asked for."""
+
+
+Role = Literal["base", "refiner"]
+"""What a checkpoint is to do. Any can refine, SDXL's own refiner can do nothing else."""
+_KINDS = {
+    "base": ("StableDiffusionXLPipeline",),
+    "refiner": ("StableDiffusionXLPipeline", single_file.REFINER),
+}
 
 
 class _Index(msgspec.Struct, rename={"kind": "_class_name"}):
@@ -49,6 +62,11 @@ class Checkpoint:
     """The LoRAs that are in memory beside it, by what `loras` calls them; the one last used last."""
     version: str = ""
     """Of the files that it was read from, as `wire.Begin` names it."""
+
+    @property
+    def refines(self) -> bool:
+        """Whether it is SDXL's refiner, which can only go on from another checkpoint's steps."""
+        return self.pipe.text_encoder is None
 
     @property
     def bytes(self) -> int:
@@ -89,10 +107,10 @@ class Shelf:
         self._held[path] = held
         return held
 
-    def load(self, path: Path, version: str = "") -> Checkpoint:
+    def load(self, path: Path, version: str = "", role: Role = "base") -> Checkpoint:
         """Read a checkpoint, with others leaving memory until it fits. Raises `BadModel`."""
         self._make_room(estimate(path, self.dtype))
-        self._held[path] = replace(load(path, self.device, self.dtype), version=version)
+        self._held[path] = replace(load(path, self.device, self.dtype, role), version=version)
         return self._held[path]
 
     def keep_only(self, path: Path) -> None:
@@ -149,16 +167,16 @@ def _values(path: Path) -> int:
         return 0  # loading it will say what is wrong
 
 
-def load(path: Path, device: torch.device, dtype: torch.dtype) -> Checkpoint:
+def load(path: Path, device: torch.device, dtype: torch.dtype, role: Role = "base") -> Checkpoint:
     """Read a diffusers folder or a single file in `dtype` onto `device`.
 
     Raises `BadModel` where it is missing, foreign, incomplete or damaged. Running out of memory is not the
     checkpoint's fault and is raised as it is.
     """
     path = resolve(path)
-    latent2rgb = _inspect(path)
+    latent2rgb = inspect(path, role)
     try:
-        pipe = single_file.load(path, dtype) if path.is_file() else _read_folder(path, dtype)
+        pipe = single_file.load(path, dtype, role) if path.is_file() else _read_folder(path, dtype)
         checkpoint = Checkpoint(path, pipe.to(device), latent2rgb, device, dtype)
     except (MemoryError, torch.OutOfMemoryError):
         raise
@@ -170,7 +188,7 @@ def load(path: Path, device: torch.device, dtype: torch.dtype) -> Checkpoint:
 
 
 def _read_folder(path: Path, dtype: torch.dtype) -> Any:
-    return StableDiffusionXLPipeline.from_pretrained(  # type: ignore[no-untyped-call]  # as it is
+    return library.DiffusionPipeline.from_pretrained(  # of the kind that its index names
         path,
         local_files_only=True,
         use_safetensors=True,
@@ -180,10 +198,11 @@ def _read_folder(path: Path, dtype: torch.dtype) -> Any:
     )
 
 
-def _inspect(path: Path) -> previews.Latent2rgb:
+def inspect(path: Path, role: Role) -> previews.Latent2rgb:
     """Refuse what is plainly no SDXL checkpoint before gigabytes are read; its latent2rgb factors."""
+    path = resolve(path)
     if path.is_dir():
-        _inspect_folder(path)
+        _inspect_folder(path, role)
         return _factors(path)
     if not path.is_file():
         raise BadModel(f"There is no checkpoint folder {path}, nor a file {path.name}.safetensors beside it.")
@@ -192,16 +211,22 @@ def _inspect(path: Path) -> previews.Latent2rgb:
     return _factors(path.with_suffix(".config"))
 
 
-def _inspect_folder(path: Path) -> None:
+def _inspect_folder(path: Path, role: Role) -> None:
     try:
         index = msgspec.json.decode((path / "model_index.json").read_bytes(), type=_Index)
     except FileNotFoundError:
         raise BadModel(f"The folder {path} is no diffusers checkpoint: it has no model_index.json.") from None
     except (OSError, msgspec.DecodeError) as error:
         raise BadModel(f"The model_index.json of {path} cannot be read: {_first_line(error)}") from error
-    if index.kind != "StableDiffusionXLPipeline":
-        raise BadModel(f"The checkpoint {path} is a {index.kind}, not a StableDiffusionXLPipeline.")
-    for name in ("tokenizer", "tokenizer_2"):
+    if index.kind not in _KINDS[role]:
+        alone = index.kind == single_file.REFINER
+        what = (
+            "SDXL's refiner, which cannot be used alone"
+            if alone
+            else f"a {index.kind}, not a {_KINDS[role][0]}"
+        )
+        raise BadModel(f"The checkpoint {path} is {what}.")
+    for name in ("tokenizer_2",) if index.kind == single_file.REFINER else ("tokenizer", "tokenizer_2"):
         # transformers 5 makes an empty tokenizer of a folder that is not there, and every prompt reads alike
         if not any((path / name / file).is_file() for file in ("tokenizer.json", "vocab.json")):
             raise BadModel(f"The checkpoint {path} has no {name}: tokenizer.json or vocab.json is missing.")
@@ -232,7 +257,8 @@ def _factors(path: Path) -> previews.Latent2rgb:
 def _check(checkpoint: Checkpoint) -> None:
     """Refuse relatives of SDXL that would load and then sample nonsense."""
     pipe, path = checkpoint.pipe, checkpoint.path
-    for name in ("tokenizer", "tokenizer_2", "text_encoder", "text_encoder_2", "unet", "vae", "scheduler"):
+    first = () if type(pipe).__name__ == single_file.REFINER else ("tokenizer", "text_encoder")
+    for name in (*first, "tokenizer_2", "text_encoder_2", "unet", "vae", "scheduler"):
         if getattr(pipe, name) is None:
             raise BadModel(f"The checkpoint {path} has no {name}.")
     if pipe.unet.config.in_channels != 4 or pipe.unet.config.addition_embed_type != "text_time":

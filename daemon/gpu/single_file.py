@@ -8,16 +8,21 @@ The file holds weights only. What the parts look like is SDXL's and comes with t
 import gzip
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import diffusers
 import torch
-from diffusers import StableDiffusionXLPipeline
 from safetensors import safe_open
 from tokenizers import pre_tokenizers
 from transformers import CLIPTokenizer
 
 PARTS = Path(__file__).parent / "sdxl_parts"
 """Configs as in stabilityai/stable-diffusion-xl-base-1.0; merges as OpenAI published them with CLIP (MIT)."""
+
+REFINER = "StableDiffusionXLImg2ImgPipeline"
+"""What diffusers calls SDXL's refiner, also in a folder's index."""
+REFINER_PARTS = PARTS.with_name("refiner_parts")
+"""Configs as in stabilityai/stable-diffusion-xl-refiner-1.0."""
 
 _SDXL = (
     "conditioner.embedders.0.",
@@ -36,9 +41,12 @@ _FOREIGN = {
 """By what keys of other files begin with, somewhere."""
 
 START, END = "<|startoftext|>", "<|endoftext|>"
+_PADS = {"tokenizer": END, "tokenizer_2": "!"}
+library: Any = diffusers
+"""The same module: its constructors are untyped."""
 
 
-def inspect(path: Path) -> set[str]:
+def inspect(path: Path, role: Literal["base", "refiner"]) -> set[str]:
     """The file's keys. Raises ValueError with a sentence for one that holds no whole SDXL checkpoint.
 
     `SafetensorError` for a file that is damaged or cut off: its header says how long it must be.
@@ -48,7 +56,9 @@ def inspect(path: Path) -> set[str]:
     missing = [part for part in _SDXL if not any(key.startswith(part) for key in keys)]
     if not missing:
         return keys
-    if "conditioner.embedders.1." in missing and "conditioner.embedders.0." not in missing:
+    if missing == ["conditioner.embedders.1."]:
+        if role == "refiner":
+            return keys
         raise ValueError("it is SDXL's refiner, which cannot be used alone")
     for begin, what in _FOREIGN.items():
         if any(key.startswith(begin) or f".{begin}" in key for key in keys):
@@ -56,19 +66,20 @@ def inspect(path: Path) -> set[str]:
     raise ValueError(f"it is no SDXL checkpoint: it has no {missing[0]}…")
 
 
-def load(path: Path, dtype: torch.dtype) -> Any:
+def load(path: Path, dtype: torch.dtype, role: Literal["base", "refiner"] = "base") -> Any:
     """The pipeline. Raises ValueError as `inspect` does, and whatever diffusers finds wrong."""
-    keys = inspect(path)
+    keys = inspect(path, role)
     own = path.with_suffix(".config")
+    refines = not any(key.startswith("conditioner.embedders.1.") for key in keys)
+    parts, kind = (REFINER_PARTS, REFINER) if refines else (PARTS, "StableDiffusionXLPipeline")
+    names = ("tokenizer_2",) if refines else ("tokenizer", "tokenizer_2")
     if own.is_dir():
-        tokenizers = {
-            name: CLIPTokenizer.from_pretrained(own / name) for name in ("tokenizer", "tokenizer_2")
-        }
+        tokenizers = {name: CLIPTokenizer.from_pretrained(own / name) for name in names}
     else:
-        tokenizers = {"tokenizer": tokenizer(END), "tokenizer_2": tokenizer("!")}
-    pipe: Any = StableDiffusionXLPipeline.from_single_file(
+        tokenizers = {name: tokenizer(_PADS[name]) for name in names}
+    pipe: Any = getattr(library, kind).from_single_file(
         str(path),
-        config=str(own if own.is_dir() else PARTS),
+        config=str(own if own.is_dir() else parts),
         local_files_only=True,
         dtype=dtype,
         add_watermarker=False,

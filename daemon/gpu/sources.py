@@ -47,11 +47,13 @@ class Sources:
     model: Weights
     loras: list[Weights]
     image: File | None
+    refiner: Weights | None
 
     @property
     def versions(self) -> list[str]:
         """What a stored state depends on."""
-        return [self.model.version, *(lora.version for lora in self.loras), _version([self.image])]
+        refiner = "" if self.refiner is None else self.refiner.version
+        return [self.model.version, *(lora.version for lora in self.loras), _version([self.image]), refiner]
 
 
 def look(home: Home, prompt: Prompt) -> Sources:
@@ -60,6 +62,7 @@ def look(home: Home, prompt: Prompt) -> Sources:
         model=checkpoint(home.checkpoint(prompt.model)),
         loras=[_single(home.lora(lora.name)) for lora in prompt.loras],
         image=None if prompt.image is None or (at := home.image(prompt.image)) is None else File.at(at),
+        refiner=None if prompt.refiner is None else checkpoint(home.checkpoint(prompt.refiner.model)),
     )
 
 

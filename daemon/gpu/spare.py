@@ -21,11 +21,11 @@ class Spare:
     """Memory that a batch in need of it can get."""
 
     def __init__(self, shelf: sdxl.Shelf, keep: Path, most: int) -> None:
-        """`keep` is the checkpoint at work."""
         self.most = most
         """Pictures in one call of the UNet."""
         self._shelf = shelf
-        self._keep = keep
+        self.keep = keep
+        """The checkpoint at work."""
 
     def __repr__(self) -> str:
         return f"<Spare memory of {self._shelf!r}, {self.most} at once>"
@@ -35,7 +35,7 @@ class Spare:
         if not out_of_memory(error):
             raise error
         error.__traceback__ = None  # it holds what the failed try had in hand
-        self._shelf.keep_only(self._keep)
+        self._shelf.keep_only(self.keep)
 
     def again(self, call: Callable[[], Result]) -> Result:
         """What `call` answers, tried once more if memory runs out."""

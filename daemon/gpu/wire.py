@@ -29,6 +29,16 @@ class Lora(msgspec.Struct, frozen=True, kw_only=True):
     weight: float
 
 
+class Refiner(msgspec.Struct, frozen=True, kw_only=True):
+    """A checkpoint that makes the last steps."""
+
+    model: str
+    model_version: str = ""
+    """As in `Begin`."""
+    steps: int
+    """Of `Begin.steps`."""
+
+
 class Begin(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Make this picture. `model` is the checkpoint's folder; loading it, if need be, is part of the work."""
 
@@ -55,6 +65,8 @@ class Begin(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """How much of the noise it gets: the steps are the last ones of as many as go from all to none."""
     hires: Hires | None = None
     """A second pass, its steps beside `steps`."""
+    refiner: Refiner | None = None
+    """Never together with `hires`."""
     preview: Wish = Wish()
     vae_approx: str = ""
     """Folder of tiny decoders for previews."""

@@ -27,6 +27,7 @@ from daemon.gpu import (
     images,
     loras,
     previews,
+    refiner,
     samplers,
     sdxl,
     snapshots,
@@ -94,7 +95,7 @@ def attempt(
         else:
             yield order, _last(order, shelf, encoder, begun)
     while pictures:
-        for picture, ending in _round(tuple(pictures), shelf, spare, encoder):
+        for picture, ending in _round(tuple(pictures), shelf, spare, encoder, send):
             pictures.remove(picture)
             yield picture.order, _last(picture.order, shelf, encoder, ending)
 
@@ -113,7 +114,8 @@ def _failure(begin: wire.Begin, shelf: sdxl.Shelf, error: Exception) -> wire.Loa
     traceback.print_exception(error)
     frame, attempt = begin.frame, begin.attempt
     if isinstance(error, sdxl.BadModel):
-        return wire.LoadFailed(frame=frame, attempt=attempt, model=begin.model, message=str(error))
+        model = error.model or begin.model
+        return wire.LoadFailed(frame=frame, attempt=attempt, model=model, message=str(error))
     kind: Literal["out_of_memory", "bad_file", "internal"] = "internal"
     message = _in_words(error)
     if isinstance(error, loras.BadLora | images.BadImage):
@@ -137,24 +139,21 @@ def _begin(order: Order, shelf: sdxl.Shelf, spare: Spare, send: Send) -> Picture
     begin = order.begin
     if order.stopped():
         return _cancelled(begin, step=0)
-    checkpoint = _checkpoint(Path(begin.model), begin.model_version, shelf, send)
-    if order.stopped():
-        return _cancelled(begin, step=0)
-    spare.again(lambda: loras.apply(checkpoint, begin.loras))
-    shown = view.opened(begin, checkpoint, shelf.decoders, shelf.stream, send)
-    state = spare.again(lambda: denoise.begin(checkpoint, begin))
+    state, shown = _begun(begin, shelf, spare, send)
     if begin.resume is not None:
-        state = _put_back(state, begin, begin.resume)
+        if snapshots.earlier_steps(begin.resume):
+            state = _blank(state, begin, shelf, spare, send)
+        snapshots.restore(state, begin.resume)
     return Picture(order, state, shown, time.monotonic())
 
 
 def _round(
-    pictures: Sequence[Picture], shelf: sdxl.Shelf, spare: Spare, encoder: previews.Encoder
+    pictures: Sequence[Picture], shelf: sdxl.Shelf, spare: Spare, encoder: previews.Encoder, send: Send
 ) -> Iterator[tuple[Picture, Ending]]:
     """One step of all that can go together with the first; the endings of those that end."""
     going: list[Picture] = []
     for picture in pictures:
-        ending = _guarded(picture.order, shelf, partial(_before, picture, spare))
+        ending = _guarded(picture.order, shelf, partial(_before, picture, shelf, spare, send))
         if ending is None:
             going.append(picture)
         else:
@@ -188,13 +187,13 @@ def _stepped(
     return failed
 
 
-def _before(picture: Picture, spare: Spare) -> wire.Cancelled | None:
+def _before(picture: Picture, shelf: sdxl.Shelf, spare: Spare, send: Send) -> wire.Cancelled | None:
     """Stop it if it is to stop, and have it go on to its second pass where the first has ended."""
     begin, state = picture.order.begin, picture.state
     if picture.order.stopped():
         return _cancelled(begin, state.step, _partial(state) if picture.order.keeps_partial() else None)
     if hires.due(state):
-        picture.state = spare.again(partial(hires.second, state, begin))
+        picture.state = spare.again(partial(_second, state, begin, shelf, spare, send))
     return None
 
 
@@ -217,23 +216,74 @@ def _after(
     return _final(begin, state, pixels)
 
 
-def _put_back(state: denoise.Denoise, begin: wire.Begin, data: bytes) -> denoise.Denoise:
-    """The state where it was stored, in whichever pass."""
-    if snapshots.earlier_steps(data):
-        state = hires.blank(state, begin)
-    snapshots.restore(state, data)
-    return state
+def _begun(
+    begin: wire.Begin, shelf: sdxl.Shelf, spare: Spare, send: Send
+) -> tuple[denoise.Denoise, view.View | None]:
+    """The frame before its first step, and how it is shown. Nothing here holds on to the checkpoint."""
+    checkpoint = _checkpoint(Path(begin.model), begin.model_version, shelf, send)
+    if begin.refiner is not None:  # whose faults are better found before the first steps are made
+        _inspected(Path(begin.refiner.model))
+    spare.again(partial(loras.apply, checkpoint, begin.loras))
+    shown = view.opened(begin, checkpoint, shelf.decoders, shelf.stream, send)
+    return spare.again(partial(denoise.begin, checkpoint, begin)), shown
 
 
-def _checkpoint(path: Path, version: str, shelf: sdxl.Shelf, send: Send) -> sdxl.Checkpoint:
+def _second(
+    state: denoise.Denoise, begin: wire.Begin, shelf: sdxl.Shelf, spare: Spare, send: Send
+) -> denoise.Denoise:
+    """The later pass, once the first one's steps are made."""
+    if begin.refiner is None:
+        return hires.second(state, begin)
+    return refiner.second(state, begin, _refiner(state, begin.refiner, shelf, spare, send))
+
+
+def _blank(
+    state: denoise.Denoise, begin: wire.Begin, shelf: sdxl.Shelf, spare: Spare, send: Send
+) -> denoise.Denoise:
+    """The later pass, for a state of it that was stored."""
+    if begin.refiner is None:
+        return hires.blank(state, begin)
+    return refiner.blank(state, begin, _refiner(state, begin.refiner, shelf, spare, send))
+
+
+def _refiner(
+    state: denoise.Denoise, asked: wire.Refiner, shelf: sdxl.Shelf, spare: Spare, send: Send
+) -> sdxl.Checkpoint:
+    """The refiner, with the base leaving memory for it if need be: it comes after all others that could."""
+    refiner.let_go(state)
+    spare.keep = Path(asked.model)
+    return _checkpoint(spare.keep, asked.model_version, shelf, send, "refiner")
+
+
+def _inspected(path: Path) -> None:
+    try:
+        sdxl.inspect(path, "refiner")
+    except sdxl.BadModel as error:
+        error.model = str(path)
+        raise
+
+
+def _checkpoint(
+    path: Path, version: str, shelf: sdxl.Shelf, send: Send, role: sdxl.Role = "base"
+) -> sdxl.Checkpoint:
     """The checkpoint, read if it is not in memory."""
     if (held := shelf.find(path, version)) is not None:
+        if held.refines and role == "base":
+            raise sdxl.BadModel(f"The checkpoint {path} is SDXL's refiner, which cannot be used alone.")
         return held
+    try:
+        return _read(path, version, shelf, send, role)
+    except sdxl.BadModel as error:
+        error.model = str(path)
+        raise
+
+
+def _read(path: Path, version: str, shelf: sdxl.Shelf, send: Send, role: sdxl.Role) -> sdxl.Checkpoint:
     what = f"loading {path.name}"
     send(wire.Loading(what=what, done=0.0))
     started = time.perf_counter()
     with read_through(sdxl.weights(path, shelf.dtype), lambda done: send(wire.Loading(what=what, done=done))):
-        checkpoint = shelf.load(path, version)
+        checkpoint = shelf.load(path, version, role)
     seconds = time.perf_counter() - started
     send(wire.Loaded(model=str(path), seconds=seconds, bytes=checkpoint.bytes, held=shelf.names()))
     return checkpoint

@@ -27,7 +27,7 @@ PLAIN = {
     "FileMissing": {"path"},
     "FinalWritten": {"path", "sha256", "pixels_sha256", "recipe.scheduler", "recipe.scheduler_config",
                      "recipe.dtype", "recipe.device", "recipe.versions", "recipe.loras_sha256",
-                     "recipe.image_sha256", "recipe.model_sha256"},
+                     "recipe.image_sha256", "recipe.model_sha256", "recipe.refiner_sha256"},
     "FrameCancelled": {"path"},
     "FrameFailed": {"kind"},
     "FrameInterrupted": {"why"},
@@ -36,7 +36,7 @@ PLAIN = {
 }  # fmt: skip
 """Texts that say nothing of a person: the house's own names, and those of models, devices and projects."""
 _PROMPT = {"model", "project", "sampler", "scheduler", "loras", "preview.method", "preview.every",
-           "preview.format", "preview.keep"}  # fmt: skip
+           "preview.format", "preview.keep", "refiner.model"}  # fmt: skip
 _SOURCE = {"source.kind", "source.sha256", "source.claim"}
 
 

@@ -38,6 +38,16 @@ def write(pipe: Any, path: Path, extra: Tensors | None = None) -> None:
     save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, path)
 
 
+def write_refiner(pipe: Any, path: Path) -> None:
+    """The same of SDXL's refiner: its one text encoder stands where the first of two would."""
+    tensors = {
+        **_prefixed("model.diffusion_model.", _unet(pipe.unet)),
+        **_prefixed("first_stage_model.", _vae(pipe.vae)),
+        **_prefixed("conditioner.embedders.0.model.", _open_clip(pipe.text_encoder_2)),
+    }
+    save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, path)
+
+
 def _prefixed(prefix: str, tensors: Tensors) -> Tensors:
     return {prefix + name: tensor for name, tensor in tensors.items()}
 
