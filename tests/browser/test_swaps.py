@@ -1,4 +1,7 @@
-"""Many pictures at once, and none that flickers: the real page on a real log, whose events the test tells."""
+"""Many pictures and events at once, none that flickers and none that is missed.
+
+The real page on a real log, whose events the test tells.
+"""
 
 import io
 import re
@@ -14,7 +17,7 @@ from PIL import Image
 from playwright.sync_api import BrowserContext, Page, expect
 
 from daemon.events.types import Event
-from tests.browser.views import card
+from tests.browser.views import card, open_view
 from tests.serving import Site, site
 from tests.stories import accepted, created, deleted, finished, previewed
 
@@ -118,3 +121,18 @@ def test_who_waits_is_told_for_how_long(watched: Page, portal: BlockingPortal, s
         portal.call(served.log.append, event)
     expect(card(watched, 2)).to_have_attribute("data-status", "running")
     expect(card(watched, 3).locator(".pace")).to_have_text(re.compile("^begins (next|in about .+)$"))
+
+
+def test_the_log_has_what_the_stream_left_out(watched: Page, portal: BlockingPortal, served: Site) -> None:
+    """Of steps that commit together the stream tells the last; the log has every one, in order, once."""
+    for event in (accepted(), created()):
+        portal.call(served.log.append, event)
+    open_view(watched, "Log")
+    rows = watched.locator("#events .event")
+    expect(rows).to_have_count(2)
+    for first in (1, 11, 21):
+        steps: list[Event] = [replace(previewed(step), steps=SWAPS) for step in range(first, first + 10)]
+        portal.call(served.log.decide, lambda _, steps=steps: steps)
+    expect(rows).to_have_count(32)
+    seqs = rows.evaluate_all("(all) => all.map((one) => Number(one.dataset.seq))")
+    assert seqs == list(range(32, 0, -1))
