@@ -2,7 +2,11 @@
 
 from collections.abc import Callable
 
+import anyio
+
+from daemon.events.database import UNREADABLE
 from daemon.events.log import Log
+from daemon.events.rounds import LogFailed
 from daemon.events.types import (
     FinalWritten,
     FrameCancelled,
@@ -27,7 +31,12 @@ async def narrate(log: Log[State], say: Callable[[str], None]) -> None:
     position = log.position
     while True:
         await log.changed(position)
-        for recorded in await log.read(position):
+        try:
+            news = await log.read(position)
+        except (LogFailed, *UNREADABLE):  # told elsewhere; what there is to say waits until it can be read
+            await anyio.sleep(1)
+            continue
+        for recorded in news:
             position = recorded.seq
             if (line := sentence(recorded)) is not None:
                 say(line)

@@ -68,6 +68,7 @@ class Log(Generic[S]):
         self._wanted = anyio.Event()
         self._bell = anyio.Event()
         self._due = anyio.Event()
+        self._sealing = anyio.Lock()
         self._closed: LogFailed | None = None
         self.flushing = anyio.Lock()
         """Held while the tables are brought up to the state: one flush must not settle another's rows."""
@@ -177,16 +178,19 @@ class Log(Generic[S]):
                 await self._seal()
             except (OSError, LogFailed, *database.UNREADABLE) as error:
                 # Nothing can be read either until it is opened again, which is the writer's to do.
-                self._store.broken |= isinstance(error, duckdb.FatalException)
+                if isinstance(error, duckdb.FatalException):
+                    self._store.broken = True
                 if self._store.broken:
                     self._wanted.set()
                 logger.warning("history: sealing failed, it is tried again in %g s: %s", _RETRY, error)
                 await anyio.sleep(_RETRY)
+                self._due.set()
 
     async def _seal(self) -> None:
-        upto = self.position
-        await self.aside(partial(self._store.seal, upto=upto))
-        await self._in_thread(self._store.checkpoint)
+        async with self._sealing:  # a checkpoint refuses to begin while another connection writes
+            upto = self.position
+            await self.aside(partial(self._store.seal, upto=upto))
+            await self._in_thread(self._store.checkpoint)
 
     async def changed(self, after: int) -> int:
         """Wait until the log is past `after`; answers its position."""
@@ -252,7 +256,7 @@ class Log(Generic[S]):
     async def _examine(self, error: Exception) -> bool:
         damaged = await self._in_thread(partial(self._store.examine, error))
         if damaged:
-            logger.error("history: the database cannot be read and is made anew: %s", error)
+            logger.error("history: the database failed and is opened again or made anew: %s", error)
             self._wanted.set()
         return damaged
 
@@ -269,10 +273,7 @@ class Log(Generic[S]):
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         """In the database's thread."""
-        result = await to_thread.run_sync(call, limiter=self._thread)
-        if self._store.anew:
-            self._wanted.set()  # it had to be made anew, and the writer restores its tables
-        return result
+        return await to_thread.run_sync(call, limiter=self._thread)
 
     async def _serve(self, round_: "Round[S]") -> None:
         """Commit what a round's callers decided, and answer every one of them, whatever happens."""
@@ -290,10 +291,10 @@ class Log(Generic[S]):
         """Raises one of `UNREADABLE` before anything is decided, anything else where the log must end."""
         if self._store.broken and not await self._revived(round_):
             return
-        if self._store.anew:
-            await self._in_thread(self._restore_tables)
         if self._store.behind and not await self._transferred(round_):
             return
+        if self._store.anew:
+            await self._in_thread(self._restore_tables)
         await self.recall([key for pending in round_.pending for key in pending.needs])
         batch = Batch(self.state.fork(), self.position, self._head)
         for pending in round_.pending:

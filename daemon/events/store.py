@@ -21,12 +21,13 @@ from typing import Any, TypeVar
 import duckdb
 
 from daemon.events import database, opening, segments
-from daemon.events.codec import Row
+from daemon.events.codec import Row, chain
 from daemon.events.database import last, read
 from daemon.events.journal import Base, Journal, records
 
-SEAL_AT = 3 * 2**20
-"""Bytes of write-ahead log at which to seal and checkpoint: 2 to 4 MB cost the writer 13 to 50 ms."""
+SEAL_AT = 6 * 2**20
+"""Bytes of write-ahead log at which to seal and checkpoint: some thousand events. Appends do not wait for it,
+readers do, some 50 ms."""
 SPARE = 64 * 2**20
 """Bytes that must be free on the disk for a checkpoint, which rewrites what it touches."""
 
@@ -53,6 +54,8 @@ class Store:
         self._ahead: list[Row] = []
         """The rows that are in the journal and not yet in the database."""
         self._behind = False
+        self.anew = False
+        """The database was made anew and has no tables yet; whoever makes them says so here."""
         self._open()
         segments.sweep(opening.segments_of(path))
 
@@ -62,16 +65,26 @@ class Store:
         for finding in opened.findings:
             logger.warning("history: %s", finding)
         self.connection = opened.connection
-        self.anew = opened.anew
-        """It has no tables yet."""
+        self.anew = self.anew or opened.anew
         self.epoch = opened.base.epoch
-        newest = opened.rows[-1] if opened.rows else opened.base
+        self._base = opened.base
+        self._ahead[:] = self._not_among([opened.base, *opened.rows])
+        rows = [*opened.rows, *self._ahead]
+        newest = rows[-1] if rows else opened.base
         self.began_at = (newest.seq, newest.hash)
         """The newest row when it was opened."""
-        self._base = opened.base
-        self._journal = Journal(opening.journal_of(self._path), records([opened.base, *opened.rows]))
-        self._ahead.clear()  # opening has brought them in
+        self._journal = Journal(opening.journal_of(self._path), records([opened.base, *rows]))
         self._appender: Any = self.connection.appender("events")
+
+    def _not_among(self, found: Sequence[Base | Row]) -> list[Row]:
+        """The rows in memory that the files have no more: the journal went bad under a running log."""
+        lost = [row for row in self._ahead if row.seq > found[-1].seq]
+        if lost and chain(found[-1].hash, lost[0]) != lost[0].hash:
+            raise opening.HistoryDamaged(
+                f"events {found[-1].seq + 1} to {lost[0].seq - 1} are in none of the files: "
+                f"{opening.journal_of(self._path)} went bad while it was written"
+            )
+        return lost
 
     def close(self) -> None:
         """Seal what is left, so that the next open has nothing to compare, and close everything.
@@ -99,7 +112,10 @@ class Store:
 
     def read(self, after: int, limit: int) -> list[Row]:
         """Up to `limit` rows that follow row `after`, in order."""
-        rows = read(self.connection, after, limit)
+        rows: list[Row] = []
+        if not self._ahead or after + 1 < self._ahead[0].seq:
+            rows = read(self.connection, after, limit)
+            after = rows[-1].seq if rows else after
         if self._ahead and len(rows) < limit:
             rows += self._ahead[max(0, after + 1 - self._ahead[0].seq) :]
         return rows[:limit]
@@ -111,12 +127,11 @@ class Store:
         when it can be opened again. May run beside everything else, but not twice at once.
         """
         with self._turn:
-            if self.broken:
-                raise OSError("the history must be opened again first")
             try:
                 self._journal.append(rows)
             except OSError:
-                self.broken = self._journal.closed
+                if self._journal.closed:
+                    self.broken = True
                 raise
             self._ahead.extend(rows)
 
@@ -128,7 +143,8 @@ class Store:
     def transfer(self) -> None:
         """Take into the database what only the journal has. May run beside `commit`.
 
-        Raises OSError or `duckdb.Error` where the machine will not write; the rows are in the journal.
+        Raises `duckdb.Error` where that fails; the rows are in the journal. The store is `behind` if the
+        machine would not write, else `broken`: the writer opens it again, which brings the rows in.
         """
         rows = self._ahead[:]
         if not rows:
@@ -141,23 +157,21 @@ class Store:
             self._appender.flush()
         except duckdb.Error as error:
             self._reconcile(rows, error)
-        else:
-            del self._ahead[: len(rows)]
-            self._behind = False
+        del self._ahead[: len(rows)]
+        self._behind = False
 
     def _reconcile(self, rows: Sequence[Row], error: duckdb.Error) -> None:
-        """After a transfer that raised; it can be durable all the same."""
+        """After a transfer that raised: it can be durable all the same. Raises `error` if it is not."""
         if database.refused(error) and not isinstance(error, duckdb.FatalException):
+            self._behind = True
             self._appender.clear()
-            if last(self.connection) != (rows[-1].seq, rows[-1].hash):
-                self._behind = True
-                raise error
-            del self._ahead[: len(rows)]
-            return
-        # It is invalid until it is opened again, or not what it should be; the journal has all that it lacks.
-        logger.error("history: the database failed and is opened again: %s", _first_line(error))
-        self.examine(error)
-        self.reopen()
+            if last(self.connection) == (rows[-1].seq, rows[-1].hash):
+                return
+        else:
+            # It is invalid until it is opened again, or not what it should be.
+            self.examine(error)
+            self.broken = True
+        raise error
 
     def examine(self, error: Exception) -> bool:
         """After a read that failed: can the database not be read? Then it is `broken`, and made anew from
@@ -198,8 +212,14 @@ class Store:
         return wal.exists() and wal.stat().st_size >= SEAL_AT
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
-        """A second connection to the same database, for another thread; it finds all that is committed."""
-        self.transfer()
+        """A second connection to the same database, for another thread. It finds all that is committed; on a
+        full disk, what was committed when there was room.
+        """
+        try:
+            self.transfer()
+        except duckdb.Error:
+            if not self.behind:
+                raise
         return self.connection.cursor()
 
     def seal(self, cursor: duckdb.DuckDBPyConnection, upto: int) -> None:
@@ -233,6 +253,7 @@ class Store:
         try:
             old, self._journal = self._journal, Journal(opening.journal_of(self._path), content)
         except OSError:
+            self._journal.close()
             self.broken = True
             raise
         old.close()

@@ -1,6 +1,6 @@
 /* System calls that fail for one file, as on a failing disk: preloaded into a process under test.
  *
- * While the file $FAILING/CALL exists, CALL (sync, write, read) fails for every file whose path ends with what is
+ * While the file $FAILING/CALL exists, CALL (sync, write, cut, read) fails for every file whose path ends with what is
  * written in it, with the number of the error after a space: "history.journal 5" is EIO for the journal.
  */
 #define _GNU_SOURCE
@@ -64,6 +64,9 @@ ssize_t pwrite64(int fd, const void *data, size_t size, off64_t at)
 {
 	return fails("write", fd) ? -1 : REAL(ssize_t, pwrite64, int, const void *, size_t, off64_t)(fd, data, size, at);
 }
+
+int ftruncate(int fd, off_t size) { return fails("cut", fd) ? -1 : REAL(int, ftruncate, int, off_t)(fd, size); }
+int ftruncate64(int fd, off64_t size) { return fails("cut", fd) ? -1 : REAL(int, ftruncate64, int, off64_t)(fd, size); }
 
 ssize_t read(int fd, void *data, size_t size)
 {

@@ -91,7 +91,7 @@ class Writer:
 
     @contextmanager
     def failing(self, call: str, name: str, error: int = errno.EIO) -> Iterator[None]:
-        """`sync`, `write` or `read` fail for the file of this name while the block runs."""
+        """`sync`, `write`, `cut` or `read` fail for the file of this name while the block runs."""
         rule = self._folder / call
         rule.with_suffix(".new").write_text(f"/{name} {error}")
         rule.with_suffix(".new").rename(rule)
@@ -128,12 +128,21 @@ async def _read(log: Log[State], _: str) -> list[int]:
     return [recorded.seq for recorded in await log.read(0, 10**6)]
 
 
+async def _count(log: Log[State], _: str) -> int:
+    """As those ask who read beside the writer."""
+
+    def counted(connection: duckdb.DuckDBPyConnection) -> int:
+        return int(connection.execute("SELECT count(*) FROM events").fetchall()[0][0])
+
+    return await log.aside(counted)
+
+
 async def _rebuild(log: Log[State], _: str) -> int:
     return (await rebuilding.rebuild(log)).position
 
 
 _WORDS: dict[str, Callable[[Log[State], str], Any]] = {
-    "append": _append, "seal": _seal, "read": _read, "rebuild": _rebuild
+    "append": _append, "seal": _seal, "read": _read, "count": _count, "rebuild": _rebuild
 }  # fmt: skip
 
 

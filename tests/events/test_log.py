@@ -11,8 +11,9 @@ from pathlib import Path
 import anyio
 import duckdb
 import pytest
+from anyio import from_thread
 
-from daemon.events import codec
+from daemon.events import codec, segments
 from daemon.events.log import Log, opened
 from daemon.events.opening import HomeInUse
 from daemon.events.rounds import LogFailed
@@ -197,6 +198,25 @@ async def test_rows_that_the_database_has_not_yet_are_read_all_the_same(
         assert [[one.seq for one in await log.read(after, 2)] for after in range(4)] == [
             [1, 2], [2, 3], [3], []
         ]  # fmt: skip
+
+
+async def test_the_database_follows_by_itself_and_is_sealed_when_it_is_due(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody reads, and nobody closes the log."""
+    checkpoint, sealed = Store.checkpoint, anyio.Event()
+
+    def checkpoint_and_tell(store: Store) -> None:
+        checkpoint(store)
+        from_thread.run_sync(sealed.set)
+
+    monkeypatch.setattr(Store, "checkpoint", checkpoint_and_tell)
+    monkeypatch.setattr("daemon.events.store.SEAL_AT", 1)
+    async with log_at(tmp_path / "history.duckdb") as log:
+        await log.append(STOPPED)
+        with anyio.fail_after(60):
+            await sealed.wait()
+        assert [one.last for one in segments.found(tmp_path / "history")] == [1]
 
 
 async def test_a_writer_that_fails_for_good_leaves_nobody_waiting(
