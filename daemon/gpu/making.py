@@ -311,6 +311,7 @@ class Making:
             dtype=reply.dtype,
             device=self._ready.device,
             versions=self._ready.versions,
+            work=self._ready.work,
         )
 
 

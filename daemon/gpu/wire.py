@@ -89,6 +89,8 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     device: str
     """As people know it: `cpu`, or `cuda:0 NVIDIA H100`."""
     versions: dict[str, str]
+    work: str = ""
+    """How it is set to work, by all that changes a picture's last bits: precision, threads, compiling."""
 
 
 class NoDevice(msgspec.Struct, frozen=True, kw_only=True, tag=True):

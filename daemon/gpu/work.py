@@ -28,20 +28,24 @@ from daemon.gpu import (
     samplers,
     sdxl,
     snapshots,
+    speed,
     thumbnails,
     view,
     wire,
 )
 from daemon.gpu.orders import Order, Orders
 from daemon.gpu.reading import read_through
+from daemon.settings import Precision
 
 Send = Callable[[wire.Reply], None]
 Result = TypeVar("Result")
 Ending = wire.Final | wire.Cancelled | wire.LoadFailed | wire.Failed
 
 
-def run(device_name: str, orders: Orders, send: Send) -> None:
-    """Announce the device, then work until the process ends. Returns at once if there is no such device."""
+def run(device_name: str, precision: Precision, compiles: bool, orders: Orders, send: Send) -> None:
+    """Announce the device, then work until the process ends. Returns at once if there is no such device, or
+    nothing to compile with.
+    """
     diffusers.utils.logging.set_verbosity_error()
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # as it is
@@ -51,8 +55,13 @@ def run(device_name: str, orders: Orders, send: Send) -> None:
     except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts that it were
         send(wire.NoDevice(message=f"there is no device {device_name}: {str(error).splitlines()[0]}"))
         return
-    send(wire.Ready(device=describe(device), versions=versions()))
-    shelf = sdxl.Shelf(device)
+    shelf = sdxl.Shelf(device, speed.dtype(device, precision), compiles)
+    try:
+        speed.settle(device, precision, compiles)
+    except speed.CannotCompile as error:
+        send(wire.NoDevice(message=f"{error}; leave --compile out, or install one"))
+        return
+    send(wire.Ready(device=describe(device), versions=versions(), work=speed.describe(shelf.dtype, compiles)))
     with torch.cuda.stream(sampling_stream(device)), previews.Encoder(send) as encoder:
         while True:
             order = orders.take()
