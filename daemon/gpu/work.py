@@ -193,7 +193,9 @@ def _refiner(
     """The refiner, with the base leaving memory for it if need be: it comes after all others that could."""
     refiner.let_go(state)
     spare.keep = Path(asked.model)
-    return _checkpoint(spare.keep, asked.model_version, shelf, send, "refiner")
+    checkpoint = _checkpoint(spare.keep, asked.model_version, shelf, send, "refiner")
+    loras.apply(checkpoint, [])  # it may be warm with those of another frame
+    return checkpoint
 
 
 class Spare:
