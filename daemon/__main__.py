@@ -30,7 +30,7 @@ from daemon.commands import (
 from daemon.commands.mistakes import OneLine
 from daemon.commands.options import DEFAULT_HOME, EitherWay, HomeOption, NoHome, home_at, one_line
 from daemon.commands.terms import EXIT_CODES
-from daemon.settings import DEMO, VERSION, Settings
+from daemon.settings import DEMO, VERSION, Precision, Settings
 
 cli = typer.Typer(
     name="safelight",
@@ -48,6 +48,13 @@ StoreOption = Annotated[
     typer.Option(
         help="Store a picture's state every so many seconds of work, to go on after a crash.", min=0
     ),
+]
+PrecisionOption = Annotated[
+    Precision,
+    typer.Option(help="auto is float16 on a GPU and float32 on a CPU, as the checkpoints are made."),
+]
+CompileOption = Annotated[
+    bool, typer.Option("--compile", help="Compile the UNet: slow at each new size, then faster steps.")
 ]
 BatchOption = Annotated[
     int | None,
@@ -93,6 +100,8 @@ def up(
         str, typer.Option(help="Checkpoint of prompts that name none: a folder in models/checkpoints.")
     ] = DEMO,
     device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    compile: CompileOption = False,
     store_every: StoreOption = 5.0,
     batch: BatchOption = None,
     until_idle: IdleOption = False,
@@ -106,6 +115,8 @@ def up(
             port=port,
             model=model,
             device=device,
+            precision=precision,
+            compile=compile,
             store_every=store_every,
             batch=batch,
             until_idle=until_idle,

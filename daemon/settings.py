@@ -4,10 +4,13 @@ Only names and places live here. Nothing in this file opens, creates or imports 
 """
 
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
 VERSION = "0.1.0"
+Precision = Literal["auto", "float16", "bfloat16", "float32"]
+"""What a checkpoint's numbers are held in."""
 DEMO = "demo"
 """The name of the built-in model."""
 BUILT_IN = Path(__file__).parent / "models" / DEMO
@@ -82,6 +85,11 @@ class Home(msgspec.Struct, frozen=True):
         return self.loras / f"{name.removesuffix('.safetensors')}.safetensors"
 
     @property
+    def compiled(self) -> Path:
+        """What was compiled for the devices, to be used again."""
+        return self.root / "models" / "compiled"
+
+    @property
     def sums(self) -> Path:
         """The SHA-256 of weights, as far as they were worked out."""
         return self.root / "models" / "sums.json"
@@ -136,6 +144,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The checkpoint of jobs that name none: a name in `models/checkpoints`, or `demo`."""
     device: str = "auto"
     """`cpu`, `cuda:0` …; `auto` takes the first GPU, else the CPU."""
+    precision: Precision = "auto"
+    """`auto` is float16 on a GPU, float32 on a CPU."""
+    compile: bool = False
+    """Have the UNet's blocks compiled: minutes at a new size, then faster steps."""
     store_every: float = 5.0
     """Seconds of work that a crash may cost: so often a frame's state is stored."""
     batch: int | None = None

@@ -164,6 +164,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     files were changed while the picture was made."""
     refiner_sha256: str | None = None
     """Of the refiner's weights, likewise; null without one."""
+    work: str = ""
+    """How the device was set to work, as far as that rounds differently: precision, threads, compiling."""
 
 
 class FinalWritten(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -57,30 +57,38 @@ def take_streams() -> tuple[int, int]:
     return commands, replies
 
 
-def prepare() -> None:
+def prepare(compiled: str | None) -> None:
     """What must be set before torch and the hub's client are imported.
 
     Passive waiting: OpenMP's threads otherwise spin at every barrier, and on a machine with anything else to
     do a step then takes ten times as long. Ctrl-C reaches the whole foreground group: ending is the daemon's
-    to decide, by closing our input.
+    to decide, by closing our input. What is compiled is kept in the folder `compiled`.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if compiled is not None:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = compiled
+        os.environ["TRITON_CACHE_DIR"] = f"{compiled}/triton"
+        os.environ.setdefault(
+            "TORCHINDUCTOR_COMPILE_THREADS", "1"
+        )  # no processes that could outlive this one
 
 
 def main() -> None:
     """Take the streams, listen, and only then import what may print or take long."""
     parser = argparse.ArgumentParser(prog="daemon.gpu.child", description=__doc__)
     parser.add_argument("--device", default="auto")
-    device: str = parser.parse_args().device
-    prepare()
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--compile", metavar="FOLDER", help="compile, and keep what comes of it there")
+    told = parser.parse_args()
+    prepare(told.compile)
     commands, replies = take_streams()
     orders = Orders()
     threading.Thread(target=listen, args=(commands, orders), name="listen", daemon=True).start()
     from daemon.gpu import work  # not above: it brings torch, which must find the streams taken
 
-    work.run(device, orders, Sender(replies))
+    work.run(told.device, told.precision, told.compile is not None, orders, Sender(replies))
 
 
 if __name__ == "__main__":

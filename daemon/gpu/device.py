@@ -56,6 +56,7 @@ class Device:
         `sums` knows the weights' SHA-256.
         """
         self.name = settings.device
+        self._settings = settings
         self._home = settings.home
         self._store_every = settings.store_every
         self._batch = settings.batch
@@ -77,7 +78,7 @@ class Device:
         while True:
             logger.info("%s: starting torch and diffusers, this takes some seconds", self.name)
             self._stages.show(self.name, "starting torch and diffusers")
-            async with started(self.name) as child:
+            async with started(*self._arguments()) as child:
                 try:
                     ready = await self._first_word(child)
                     pause = RESTART_AFTER
@@ -88,6 +89,11 @@ class Device:
             await anyio.sleep(pause)
             pause = min(60, pause * 2)
 
+    def _arguments(self) -> list[str]:
+        """What the child is told of how to work."""
+        told = ["--device", self.name.split()[0], "--precision", self._settings.precision]
+        return [*told, "--compile", str(self._home.compiled)] if self._settings.compile else told
+
     async def _first_word(self, child: Child) -> wire.Ready:
         ready = await child.receive()
         if isinstance(ready, wire.NoDevice):
@@ -96,7 +102,7 @@ class Device:
         self._stages.end(self.name)
         self.name = ready.device
         versions = ", ".join(f"{name} {version}" for name, version in ready.versions.items())
-        logger.info("%s: ready (%s)", self.name, versions)
+        logger.info("%s: ready, %s (%s)", self.name, ready.work, versions)
         return ready
 
     async def _work(self, child: Child, ready: wire.Ready) -> None:
@@ -234,7 +240,7 @@ def asked(state: State, frame: Frame) -> Prompt:
 def _key(ready: wire.Ready, frame: Frame, prompt: Prompt, files: Sources) -> str:
     """What a stored state of the frame depends on: all that the picture does, but not how it is shown."""
     picture = replace(prompt, priority=0, preview=Preview())
-    return stored.key(frame.id, picture, ready.device, ready.versions, files.versions)
+    return stored.key(frame.id, picture, ready.device, ready.work, ready.versions, files.versions)
 
 
 def _preview_name(state: State, frame: Frame, format: str) -> str:

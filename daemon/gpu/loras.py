@@ -131,7 +131,8 @@ def _forget(checkpoint: Checkpoint, name: str) -> None:
 
 
 def _parts(checkpoint: Checkpoint) -> list[Any]:
-    return [getattr(checkpoint.pipe, name) for name in ("unet", "text_encoder", "text_encoder_2")]
+    parts = (getattr(checkpoint.pipe, name) for name in ("unet", "text_encoder", "text_encoder_2"))
+    return [part for part in parts if part is not None]  # SDXL's refiner has one text encoder
 
 
 def _adapters(part: Any) -> dict[str, Any]:

@@ -308,6 +308,7 @@ class Making:
             batch=reply.batch,
             device=self._ready.device,
             versions=self._ready.versions,
+            work=self._ready.work,
         )
 
 

@@ -81,9 +81,9 @@ class Child:
 
 
 @asynccontextmanager
-async def started(device: str) -> AsyncIterator[Child]:
-    """A child for `device` (`auto`, `cpu`, `cuda:0` …); gone, one way or the other, when the block ends."""
-    command = [sys.executable, "-m", "daemon.gpu.child", "--device", device]
+async def started(*arguments: str) -> AsyncIterator[Child]:
+    """A child, told what `daemon.gpu.child` takes; gone, one way or the other, when the block ends."""
+    command = [sys.executable, "-m", "daemon.gpu.child", *arguments]
     async with await anyio.open_process(command) as process:
         assert process.stdin is not None
         assert process.stderr is not None

@@ -17,7 +17,7 @@ import psutil  # type: ignore[import-untyped]  # its stubs are a package of thei
 import torch
 from safetensors import SafetensorError, safe_open
 
-from daemon.gpu import previews, single_file, taesd
+from daemon.gpu import previews, single_file, speed, taesd
 from daemon.settings import resolve
 
 library: Any = diffusers
@@ -79,9 +79,13 @@ class Checkpoint:
 class Shelf:
     """The checkpoints that a device holds: as many as fit, the least recently used go first."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(
+        self, device: torch.device, dtype: torch.dtype = torch.float32, compiles: bool = False
+    ) -> None:
+        """Checkpoints are held in `dtype`, with their UNets compiled or not."""
         self.device = device
-        self.dtype = torch.float16 if device.type == "cuda" else torch.float32
+        self.dtype = dtype
+        self._compiles = compiles
         self.decoders = taesd.Decoders(device)
         self.stream: Any = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
         """Where previews are made, beside sampling."""
@@ -111,6 +115,7 @@ class Shelf:
         """Read a checkpoint, with others leaving memory until it fits. Raises `BadModel`."""
         self._make_room(estimate(path, self.dtype))
         self._held[path] = replace(load(path, self.device, self.dtype, role), version=version)
+        speed.tune(self._held[path].pipe, self.device, self._compiles)
         return self._held[path]
 
     def keep_only(self, path: Path) -> None:
@@ -236,7 +241,7 @@ def _variant(path: Path, dtype: torch.dtype) -> str | None:
     """`fp16` where the UNet comes in half precision and either that is wanted or nothing else is there."""
     files = list((path / "unet").glob("*.safetensors"))
     halves = [file for file in files if _is_half(file)]
-    wanted = dtype == torch.float16 or len(halves) == len(files)
+    wanted = dtype != torch.float32 or len(halves) == len(files)
     return "fp16" if halves and wanted else None
 
 

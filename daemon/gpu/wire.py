@@ -98,6 +98,8 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     versions: dict[str, str]
     batch: int = 1
     """Pictures that it makes well at the same time."""
+    work: str = ""
+    """How it is set to work, by all that changes a picture's last bits: precision, threads, compiling."""
 
 
 class NoDevice(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -31,6 +31,7 @@ from daemon.gpu import (
     samplers,
     sdxl,
     snapshots,
+    speed,
     thumbnails,
     view,
     wire,
@@ -38,14 +39,17 @@ from daemon.gpu import (
 from daemon.gpu.orders import Order, Orders
 from daemon.gpu.reading import read_through
 from daemon.gpu.spare import Spare, out_of_memory, too_large
+from daemon.settings import Precision
 
 Send = Callable[[wire.Reply], None]
 Result = TypeVar("Result")
 Ending = wire.Final | wire.Cancelled | wire.LoadFailed | wire.Failed
 
 
-def run(device_name: str, orders: Orders, send: Send) -> None:
-    """Announce the device, then work until the process ends. Returns at once if there is no such device."""
+def run(device_name: str, precision: Precision, compiles: bool, orders: Orders, send: Send) -> None:
+    """Announce the device, then work until the process ends. Returns at once if there is no such device, or
+    nothing to compile with.
+    """
     diffusers.utils.logging.set_verbosity_error()
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # as it is
@@ -55,12 +59,20 @@ def run(device_name: str, orders: Orders, send: Send) -> None:
     except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts that it were
         send(wire.NoDevice(message=f"there is no device {device_name}: {str(error).splitlines()[0]}"))
         return
+    shelf = sdxl.Shelf(device, speed.dtype(device, precision), compiles)
+    try:
+        speed.settle(device, precision, compiles)
+    except speed.CannotCompile as error:
+        send(wire.NoDevice(message=f"{error}; leave --compile out, or install one"))
+        return
     send(
         wire.Ready(
-            device=hardware.describe(device), versions=hardware.versions(), batch=hardware.at_once(device)
+            device=hardware.describe(device),
+            versions=hardware.versions(),
+            work=speed.describe(shelf.dtype, compiles),
+            batch=hardware.at_once(device),
         )
     )
-    shelf = sdxl.Shelf(device)
     with torch.cuda.stream(hardware.sampling_stream(device)), previews.Encoder(send) as encoder:
         while True:
             for order, reply in attempt(orders.take(), shelf, encoder, send):
@@ -252,7 +264,9 @@ def _refiner(
     """The refiner, with the base leaving memory for it if need be: it comes after all others that could."""
     refiner.let_go(state)
     spare.keep = Path(asked.model)
-    return _checkpoint(spare.keep, asked.model_version, shelf, send, "refiner")
+    checkpoint = _checkpoint(spare.keep, asked.model_version, shelf, send, "refiner")
+    loras.apply(checkpoint, [])  # it may be warm with those of another frame
+    return checkpoint
 
 
 def _inspected(path: Path) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from daemon.gpu import (
     denoise,
@@ -283,6 +284,27 @@ def test_a_refiner_cannot_be_used_alone(order: Order, shelf: sdxl.Shelf, refiner
         assert isinstance(made(order, shelf)[0], wire.Final)  # now it is warm
     itself = wire.Refiner(model=order.begin.model, steps=LAST)
     assert isinstance(made(Order(msgspec.structs.replace(order.begin, refiner=itself)), shelf)[0], wire.Final)
+
+
+def test_loras_stay_with_the_base(order: Order, tmp_path: Path, folder: Path) -> None:
+    """A checkpoint that was warm with one refines without it, as a cold one does."""
+    other = shutil.copytree(folder, tmp_path / "other")
+    layer = "lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_v"
+    matrices = {"lora_down.weight": torch.ones(2, 128), "lora_up.weight": torch.eye(64, 2) * 9}
+    save_file({f"{layer}.{name}": each for name, each in matrices.items()}, tmp_path / "style.safetensors")
+    style = wire.Lora(file=str(tmp_path / "style.safetensors"), weight=1.0)
+    itself = wire.Refiner(model=str(other), steps=LAST)
+    refined = msgspec.structs.replace(order.begin, refiner=itself)
+    cold, _ = made(Order(refined), sdxl.Shelf(CPU))
+    shelf = sdxl.Shelf(CPU)
+    alone = msgspec.structs.replace(order.begin, model=str(other), refiner=None)
+    assert isinstance(made(Order(msgspec.structs.replace(alone, loras=[style])), shelf)[0], wire.Final)
+    warm, _ = made(Order(refined), shelf)
+    assert isinstance(cold, wire.Final)
+    assert isinstance(warm, wire.Final)
+    assert warm.pixels_sha256 == cold.pixels_sha256
+    led, _ = made(Order(msgspec.structs.replace(order.begin, loras=[style])), shelf)
+    assert isinstance(led, wire.Final)
 
 
 def test_a_bad_refiner_is_found_before_the_first_step(

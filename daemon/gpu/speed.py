@@ -1,0 +1,94 @@
+"""How a device is set to work: precision, memory layout, threads, compiling. Nothing here changes a picture
+but by rounding, and on a CPU as it comes nothing even by that.
+
+Left out on purpose: fused QKV projections, by which a LoRA of the single ones would be passed over in
+silence. Attention is PyTorch's own (`scaled_dot_product_attention`), which diffusers takes by itself.
+"""
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
+import torch
+
+from daemon.settings import Precision
+
+_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+class CannotCompile(Exception):
+    """There is nothing to compile with; the message says what is missing."""
+
+
+def dtype(device: torch.device, wanted: Precision) -> torch.dtype:
+    """`auto` is what SDXL's checkpoints are published in on a GPU, and on a CPU what gives the same bits as
+    the stock pipeline."""
+    if wanted == "auto":
+        return torch.float16 if device.type == "cuda" else torch.float32
+    return _DTYPES[wanted]
+
+
+def settle(device: torch.device, wanted: Precision, compiles: bool) -> None:
+    """Set the process up, once. Raises `CannotCompile`."""
+    if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(threads())
+    if (
+        wanted != "float32"
+    ):  # whoever asks for 32 bits gets them; else they are the VAE's, which needs their range
+        torch.backends.cuda.matmul.fp32_precision = "tf32"
+    if compiles:
+        _find_compiler(device)
+
+
+def threads() -> int:
+    """As many as there are cores that we may use: hyper-threads only share them, and a container may be
+    allowed fewer than it sees, which torch does not look at."""
+    cores = psutil.cpu_count(logical=False) or os.cpu_count() or 1
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
+    return max(1, math.ceil(min(cores, allowed, quota(CGROUPS))))
+
+
+def quota(cgroups: Path) -> float:
+    """Processors' worth of time that a control group allows, of version 2 or 1; infinite where none does."""
+    try:
+        most, period = (cgroups / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            most, period = (
+                (cgroups / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period")
+            )
+        except OSError:
+            return math.inf
+    return int(most) / int(period) if most.strip().isdigit() else math.inf
+
+
+def describe(held: torch.dtype, compiles: bool) -> str:
+    """All of this that changes a picture's last bits."""
+    words = [str(held).removeprefix("torch."), f"{torch.get_num_threads()} threads"]
+    return ", ".join([*words, "compiled"] if compiles else words)
+
+
+def tune(pipe: Any, device: torch.device, compiles: bool) -> None:
+    """Lay a checkpoint's parts out as the device likes them, and have its repeated blocks compiled at their
+    first step.
+    """
+    if device.type == "cuda":
+        for part in (pipe.unet, pipe.vae):
+            part.to(memory_format=torch.channels_last)  # convolutions run on tensor cores in this order
+    if compiles:
+        pipe.unet.compile_repeated_blocks()
+
+
+def _find_compiler(device: torch.device) -> None:
+    if device.type == "cuda":
+        return  # Triton comes with torch's builds for CUDA
+    from torch._inductor import exc  # a second of importing, for those who compile
+    from torch._inductor.cpp_builder import get_cpp_compiler
+
+    try:
+        get_cpp_compiler()
+    except exc.InvalidCxxCompiler as error:
+        raise CannotCompile("there is no C++ compiler to compile with") from error

@@ -1,0 +1,155 @@
+"""How a device is set to work, and that pictures stay what they are."""
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
+import pytest
+import torch
+from diffusers.models.attention_processor import AttnProcessor2_0
+from safetensors.torch import save_file
+
+from daemon.gpu import denoise, formats, loras, sdxl, speed, wire
+from daemon.settings import Home
+from tests.daemons import Daemon
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda:0")
+
+
+def picture(checkpoint: sdxl.Checkpoint, request: wire.Begin) -> formats.Pixels:
+    """By our loop."""
+    state = denoise.begin(checkpoint, request)
+    while state.step < state.steps:
+        denoise.step(state)
+    return denoise.finish(state)
+
+
+def test_precision_is_the_devices_own_unless_it_is_chosen() -> None:
+    """Whoever chooses gets that, on any device."""
+    assert (speed.dtype(GPU, "auto"), speed.dtype(CPU, "auto")) == (torch.float16, torch.float32)
+    assert speed.dtype(CPU, "bfloat16") == speed.dtype(GPU, "bfloat16") == torch.bfloat16
+
+
+CGROUPS = {
+    "version 2": ({"cpu.max": "150000 100000\n"}, 1.5),
+    "version 2, as much as there is": ({"cpu.max": "max 100000\n"}, math.inf),
+    "version 1": ({"cpu/cpu.cfs_quota_us": "400000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 4.0),
+    "version 1, as much as there is": (
+        {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"},
+        math.inf,
+    ),
+    "none": ({}, math.inf),
+    "nonsense": ({"cpu.max": "much\n"}, math.inf),
+}
+
+
+@pytest.mark.parametrize(("files", "expected"), CGROUPS.values(), ids=CGROUPS)
+def test_a_container_may_be_allowed_less_than_it_sees(
+    tmp_path: Path, files: dict[str, str], expected: float
+) -> None:
+    """As the kernel tells it, in either version of its files."""
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert speed.quota(tmp_path) == expected
+
+
+def test_threads_are_no_more_than_cores_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One at least, whatever a container is allowed."""
+    allowed = os.sched_getaffinity(0)
+    assert 1 <= speed.threads() <= len(allowed)
+    assert speed.threads() <= (psutil.cpu_count(logical=False) or len(allowed))
+    monkeypatch.setattr(speed, "quota", lambda _folder: 0.3)
+    assert speed.threads() == 1
+
+
+@pytest.fixture
+def _settings() -> Iterator[None]:
+    """The process's own, put back."""
+    threads, precision = torch.get_num_threads(), torch.backends.cuda.matmul.fp32_precision
+    yield
+    torch.set_num_threads(threads)
+    torch.backends.cuda.matmul.fp32_precision = precision
+
+
+@pytest.mark.usefixtures("_settings")
+def test_a_process_is_settled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads by our count, unless the person has said how many; 32 bits in full for who asks for them."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(speed, "threads", lambda: 1)
+    torch.set_num_threads(2)
+    speed.settle(CPU, "float32", compiles=False)
+    assert (torch.get_num_threads(), torch.backends.cuda.matmul.fp32_precision) == (1, "none")
+    torch.set_num_threads(2)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    speed.settle(CPU, "auto", compiles=False)
+    assert (torch.get_num_threads(), torch.backends.cuda.matmul.fp32_precision) == (2, "tf32")
+    assert speed.describe(torch.bfloat16, compiles=True) == "bfloat16, 2 threads, compiled"
+
+
+def test_attention_is_pytorchs_own(checkpoint: sdxl.Checkpoint) -> None:
+    """In every layer of the UNet, without our doing."""
+    kinds = {type(processor) for processor in checkpoint.pipe.unet.attn_processors.values()}
+    assert kinds == {AttnProcessor2_0}
+
+
+def test_a_cpu_keeps_the_stock_pipelines_bits(folder: Path, plain: wire.Begin) -> None:
+    """What is done to a checkpoint there changes none of a picture's."""
+    tuned = sdxl.Shelf(CPU).load(folder)
+    assert np.array_equal(picture(tuned, plain), picture(sdxl.load(folder, CPU, torch.float32), plain))
+
+
+def test_there_must_be_something_to_compile_with() -> None:
+    """It is said before anything is begun."""
+    from torch._inductor import config
+
+    there = {"cpp.cxx": ("no-such-compiler",)}
+    with config.patch(there), pytest.raises(speed.CannotCompile, match="no C"):
+        speed._find_compiler(CPU)
+
+
+def _has_compiler() -> bool:
+    try:
+        speed._find_compiler(CPU)
+    except speed.CannotCompile:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not _has_compiler(), reason="there is no C++ compiler here")
+def test_a_compiled_unet_makes_the_same_picture_but_for_rounding(
+    folder: Path,
+    checkpoint: sdxl.Checkpoint,
+    plain: wire.Begin,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was compiled lies where it was told to; a LoRA that comes later counts all the same."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("TORCHINDUCTOR_COMPILE_THREADS", "1")
+    compiled = sdxl.Shelf(CPU, torch.float32, compiles=True).load(folder)
+    apart = picture(compiled, plain).astype(float) - picture(checkpoint, plain)
+    assert abs(apart).max() <= 2
+    assert any(tmp_path.rglob("*.so")) or any(tmp_path.rglob("*.cpp"))
+    layer = "lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_v"
+    matrices = {"lora_down.weight": torch.ones(2, 128), "lora_up.weight": torch.eye(64, 2) * 9}
+    save_file({f"{layer}.{name}": each for name, each in matrices.items()}, tmp_path / "style.safetensors")
+    own = sdxl.load(folder, CPU, torch.float32)
+    bare = picture(own, plain)
+    for each in (compiled, own):
+        loras.apply(each, [wire.Lora(file=str(tmp_path / "style.safetensors"), weight=1.0)])
+    changed = picture(own, plain)
+    assert abs(changed.astype(float) - bare).max() > 10
+    assert abs(picture(compiled, plain).astype(float) - changed).max() <= 2
+
+
+def test_precision_is_chosen_at_the_start(home: Home) -> None:
+    """The record says in which the picture was made, and how the device was set."""
+    with Daemon(home, "--precision", "bfloat16") as running:
+        running.drop("cat.json", {"prompt": "a cat", "steps": 3, "seed": 1, "width": 64, "height": 64})
+        recipe = running.wait_for_type("FinalWritten")["data"]["recipe"]
+    assert recipe["dtype"] == "bfloat16"
+    assert recipe["work"].startswith("bfloat16, ")
