@@ -39,7 +39,7 @@ function following() {
   const told = [];
   follow("/api/events", {
     snapshot: () => told.push("snapshot"), event: () => told.push("event"),
-    up: () => told.push("up"), down: () => told.push("down"),
+    up: () => told.push("up"), down: () => told.push("down"), loading: () => told.push("loading"),
   });
   return told;
 }
