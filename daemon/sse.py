@@ -17,7 +17,7 @@ from anyio.abc import TaskStatus
 from starlette.datastructures import Headers, QueryParams
 from starlette.types import Message, Receive, Scope, Send
 
-from daemon.events.log import Log, Told, told
+from daemon.events.log import Log, Told
 from daemon.projections.state import State
 
 KEEP_ALIVE = 15.0
@@ -138,23 +138,23 @@ class Streams:
         """Everything after `cursor`, from memory; one object for all who are at the same place."""
         place = cursor, self._log.position, whole
         if (piece := self._pieces.get(place)) is None:
-            newest_first = takewhile(lambda one: one[0] > cursor, reversed(self._log.ring))
+            newest_first = takewhile(lambda one: one.seq > cursor, reversed(self._log.ring))
             piece = self._pieces[place] = self._joined([*newest_first][::-1], whole)
         return piece
 
     async def _page(self, cursor: int, whole: bool) -> tuple[int, Message]:
         """What follows `cursor` in the log, and where that ends."""
-        page = [told(recorded) for recorded in await self._log.read(cursor, REPLAY)]
-        return page[-1][0], self._joined(page, whole)
+        page = [Told(recorded) for recorded in await self._log.read(cursor, REPLAY)]
+        return page[-1].seq, self._joined(page, whole)
 
     def _remembers(self, cursor: int) -> bool:
         """Whether memory holds every event after this one."""
         ring = self._log.ring
-        return cursor == self._log.position or (bool(ring) and ring[0][0] <= cursor + 1)
+        return cursor == self._log.position or (bool(ring) and ring[0].seq <= cursor + 1)
 
     def _joined(self, events: list[Told], whole: bool) -> Message:
         chosen = events if whole else coalesced(events)
-        return _body(b"".join(self._framed(b"", seq, message) for seq, message, _ in chosen))
+        return _body(b"".join(self._framed(b"", one.seq, one.message) for one in chosen))
 
     def _framed(self, kind: bytes, seq: int, data: bytes) -> bytes:
         return b"id: %s.%d\n%sdata: %s\n\n" % (self._log.epoch.encode(), seq, kind, data)
@@ -174,8 +174,8 @@ class Streams:
 def coalesced(events: Iterable[Told]) -> Iterator[Told]:
     """The events without those previews that a later one of the same frame follows."""
     events = list(events)
-    last = {frame: seq for seq, _, frame in events if frame is not None}
-    return (one for one in events if one[2] is None or last[one[2]] == one[0])
+    last = {one.superseding: one.seq for one in events}
+    return (one for one in events if one.superseding is None or last[one.superseding] == one.seq)
 
 
 def _body(data: bytes) -> Message:

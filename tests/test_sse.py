@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from daemon import sse
-from daemon.events.log import told
+from daemon.events import log as event_log
 from daemon.events.types import DaemonStopped, Event, Recorded
 from daemon.projections.frames import Frame
 from daemon.projections.state import State
@@ -121,8 +121,8 @@ def test_what_is_left_out_changes_no_state(path: Path) -> None:
     *lines, _ = path.read_bytes().splitlines()
     events = [msgspec.json.decode(line, type=Line).recorded() for line in lines]
     for cut in range(len(events)):
-        pieces = [*sse.coalesced(map(told, events[:cut])), *sse.coalesced(map(told, events[cut:]))]
-        heard = {seq for seq, _, _ in pieces}
+        told = [event_log.Told(one) for one in events]
+        heard = {one.seq for part in (told[:cut], told[cut:]) for one in sse.coalesced(part)}
         assert folded(one for one in events if one.seq in heard) == folded(events)
 
 

@@ -28,10 +28,10 @@ from daemon.events.store import Store
 from daemon.events.types import Event, Recorded
 
 RING = 4096
-"""Recent events kept encoded in memory, for followers that are at most a little behind."""
+"""Recent events kept in memory, for followers that are at most a little behind."""
 _PAGE = 10_000
 
-_TOGETHER = 0.02
+_TOGETHER = 0.1
 """Seconds for which committed rows gather before the database takes them in: a transfer of one row costs the
 processor what a hundred cost, and readers wait for none of it."""
 _RETRY = 10.0
@@ -41,13 +41,29 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-Told = tuple[int, bytes, int | None]
-"""An event for followers: its seq, `codec.message`, and `codec.superseding`."""
 
+class Told:
+    """An event for followers. It is encoded when the first of them asks, for all: most often for a burst, of
+    which followers get little, that is never.
+    """
 
-def told(recorded: Recorded) -> Told:
-    """The event as followers get it."""
-    return recorded.seq, codec.message(recorded), codec.superseding(recorded.event)
+    __slots__ = ("_message", "event", "seq")
+
+    def __init__(self, recorded: Recorded) -> None:
+        self.seq = recorded.seq
+        self.event = recorded
+        self._message = b""
+
+    @property
+    def message(self) -> bytes:
+        """As `codec.message` has it."""
+        self._message = self._message or codec.message(self.event)
+        return self._message
+
+    @property
+    def superseding(self) -> int | None:
+        """As `codec.superseding` has it."""
+        return codec.superseding(self.event.event)
 
 
 class Log(Generic[S]):
@@ -367,7 +383,7 @@ class Log(Generic[S]):
 
     def _advance(self, position: int, head: bytes, recorded: Sequence[Recorded]) -> None:
         self.position, self._head = position, head
-        self.ring.extend(map(told, recorded))
+        self.ring.extend(map(Told, recorded))
         self._bell.set()
         self._bell = anyio.Event()
 

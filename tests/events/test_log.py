@@ -136,7 +136,7 @@ async def test_nobody_hears_of_an_event_before_it_is_durable(tmp_path: Path) -> 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(log.append, STOPPED)
             await log.changed(0)
-        assert log.ring[0][0] == 1
+        assert log.ring[0].seq == 1
         copy = tmp_path / "copy.duckdb"
         for name in ("duckdb", "journal"):
             copy.with_suffix(f".{name}").write_bytes(path.with_suffix(f".{name}").read_bytes())
