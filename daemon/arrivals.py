@@ -193,7 +193,7 @@ class Arrivals:
         """
         try:
             return arrival.form.read(data, self._model, self._lacks)
-        except Exception:
+        except Exception:  # whatever it is: see above
             logger.exception(
                 "%s met a fault of Safelight itself and waits; please report this", shown(arrival.name)
             )

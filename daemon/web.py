@@ -5,7 +5,7 @@ it is in the log.
 """
 
 import hashlib
-import secrets
+import random
 import uuid
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -148,7 +148,7 @@ class Web:
         digest = hashlib.sha256(content).hexdigest()
         name, rest = sender(request), verdict.not_carried
         source = Source(kind="http", name=name, sha256=digest, claim=claim, not_carried=rest)
-        seeds = [secrets.randbits(32) for _ in verdict.prompts]
+        seeds = [random.getrandbits(32) for _ in verdict.prompts]
         decision = partial(decisions.accept_once, prompts=verdict.prompts, source=source, drawn_seeds=seeds)
         new = await self._log.decide(decision, needs=decisions.claim_keys(claim, len(seeds)))
         jobs = [_numbers(recorded.event) for recorded in new or await self._recorded_under(claim)]

@@ -7,7 +7,6 @@ sheet, or faults that can be written down and stand inside the file. `make fuzz`
 import argparse
 import json
 import random
-import sys
 import time
 
 import msgspec
@@ -101,8 +100,8 @@ def fuzz(count: int, seed: int) -> int:
         data = mutated(dice)
         try:
             good += check(data, lines=dice.random() < 0.3)
-        except Exception:
-            print(f"file {number} of seed {seed}: {data!r}", file=sys.stderr)
+        except Exception as error:  # to name the file that led to it; it is raised all the same
+            error.add_note(f"file {number} of seed {seed}: {data!r}")
             raise
     return good
 

@@ -7,7 +7,7 @@ neither holds is named: `HistoryDamaged` says which rows. Nothing is ever lost i
 
 import fcntl
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -93,14 +93,14 @@ def opened(path: Path, fault: str | None = None) -> Opened:
         fresh = _made_anew(path, kept, sealed, findings)
         findings.append("the database was missing and was made anew")
         (connection, _), anew = _put_in_place(path, fresh), True
-    try:
+    with ExitStack() as unless_whole:
+        # As long as it is open, DuckDB gives the same failed database to whoever asks.
+        unless_whole.callback(connection.close)
         base = kept.base if kept is not None else _base(connection, sealed, findings)
         rows = database.read(connection, base.seq, _ALL)
         rows += _completed(connection, kept, rows[-1].seq if rows else base.seq, findings)
-        return Opened(connection, base, rows, findings, anew)
-    except BaseException:
-        connection.close()  # as long as it is open, DuckDB gives the same failed database to whoever asks
-        raise
+        unless_whole.pop_all()
+    return Opened(connection, base, rows, findings, anew)
 
 
 def _connect_or_replace(

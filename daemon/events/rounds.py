@@ -124,25 +124,24 @@ class Batch(Generic[S]):
         # applied, so they are tried on a draft of their own.
         draft = self.draft if len(events) == 1 else self.draft.fork()
         position, head, cause = self.position, self.head, pending.cause
-        start = len(self.rows)
-        try:
-            for event in events:
-                draft.check(event)
-                position += 1
-                ts = datetime.now(UTC)
-                row = codec.seal(event, seq=position, ts=ts, cause=cause, previous=head)
-                recorded = Recorded(seq=position, ts=ts, event=event, cause=cause, hash=row.hash)
-                self._apply(draft, recorded)
-                self.rows.append(row)
-                self.recorded.append(recorded)
-                head, cause = row.hash, self.rows[start].seq
-        except Exception:
-            del self.rows[start:], self.recorded[start:]
-            raise
+        rows: list[codec.Row] = []
+        answer: list[Recorded] = []
+        for event in events:
+            draft.check(event)
+            position += 1
+            ts = datetime.now(UTC)
+            row = codec.seal(event, seq=position, ts=ts, cause=cause, previous=head)
+            recorded = Recorded(seq=position, ts=ts, event=event, cause=cause, hash=row.hash)
+            self._apply(draft, recorded)
+            rows.append(row)
+            answer.append(recorded)
+            head, cause = row.hash, rows[0].seq
         if draft is not self.draft:
             self.draft.adopt(draft)
         self.position, self.head = position, head
-        return self.recorded[start:]
+        self.rows += rows
+        self.recorded += answer
+        return answer
 
     def _apply(self, draft: S, recorded: Recorded) -> None:
         """Fold an event in that was checked: what fails here is a bug, and no caller's fault."""

@@ -14,7 +14,7 @@ import logging
 import shutil
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -53,7 +53,8 @@ class Store:
         """Held by whoever writes to the journal, or puts another in its place."""
         self._ahead: list[Row] = []
         """The rows that are in the journal and not yet in the database."""
-        self._behind = False
+        self.behind = False
+        """The machine would not write when the database was last to take rows in; they are still to come."""
         self.anew = False
         """The database was made anew and has no tables yet; whoever makes them says so here."""
         self._open()
@@ -135,11 +136,6 @@ class Store:
                 raise
             self._ahead.extend(rows)
 
-    @property
-    def behind(self) -> bool:
-        """The database lacks rows, and would not take them when that was last tried."""
-        return self._behind and bool(self._ahead)
-
     def transfer(self) -> None:
         """Take into the database what only the journal has. May run beside `commit`.
 
@@ -158,12 +154,12 @@ class Store:
         except duckdb.Error as error:
             self._reconcile(rows, error)
         del self._ahead[: len(rows)]
-        self._behind = False
+        self.behind = False
 
     def _reconcile(self, rows: Sequence[Row], error: duckdb.Error) -> None:
         """After a transfer that raised: it can be durable all the same. Raises `error` if it is not."""
         if database.refused(error) and not isinstance(error, duckdb.FatalException):
-            self._behind = True
+            self.behind = True
             self._appender.clear()
             if last(self.connection) == (rows[-1].seq, rows[-1].hash):
                 return
@@ -196,15 +192,17 @@ class Store:
         """Run `work` in one transaction of its own, which sees all that is committed."""
         self.transfer()
         self.connection.begin()
-        try:
+        with ExitStack() as unless_committed:
+            unless_committed.callback(self._roll_back)
             result = work(self.connection)
             self.connection.commit()
-        except BaseException:
-            # Where the commit itself failed, the transaction is over already.
-            with suppress(duckdb.TransactionException):
-                self.connection.rollback()
-            raise
+            unless_committed.pop_all()
         return result
+
+    def _roll_back(self) -> None:
+        # Where the commit itself failed, the transaction is over already.
+        with suppress(duckdb.TransactionException):
+            self.connection.rollback()
 
     def due(self) -> bool:
         """The write-ahead log is long enough to be sealed and checkpointed."""
@@ -270,7 +268,7 @@ class Store:
             with suppress(duckdb.Error):
                 self.connection.close()
             self._open()
-            self.broken = self._behind = False
+            self.broken = self.behind = False
 
 
 def _first_line(error: Exception) -> str:

@@ -25,10 +25,9 @@ def read_through(files: Iterable[Path], tell: Callable[[float], None]) -> Iterat
     thread.start()
     try:
         yield
-    except BaseException:
-        stop.set()
-        raise
+        thread.join()
     finally:
+        stop.set()
         thread.join()
 
 

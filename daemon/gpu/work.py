@@ -27,7 +27,6 @@ from daemon.gpu import (
     images,
     loras,
     previews,
-    refiner,
     samplers,
     sdxl,
     snapshots,
@@ -37,11 +36,10 @@ from daemon.gpu import (
     wire,
 )
 from daemon.gpu.orders import Order, Orders
-from daemon.gpu.reading import read_through
+from daemon.gpu.passes import Passes, Send
 from daemon.gpu.spare import Spare, out_of_memory, too_large
 from daemon.settings import Precision
 
-Send = Callable[[wire.Reply], None]
 Result = TypeVar("Result")
 Ending = wire.Final | wire.Cancelled | wire.LoadFailed | wire.Failed
 
@@ -99,15 +97,16 @@ def attempt(
     Whatever goes wrong becomes the ending of the frame that it happened to; the others go on.
     """
     spare = Spare(shelf, Path(orders[0].begin.model), len(orders))
+    passes = Passes(shelf, spare, send)
     pictures: list[Picture] = []
     for order in orders:
-        begun = _guarded(order, shelf, partial(_begin, order, shelf, spare, send))
+        begun = _guarded(order, shelf, partial(_begin, order, passes))
         if isinstance(begun, Picture):
             pictures.append(begun)
         else:
             yield order, _last(order, shelf, encoder, begun)
     while pictures:
-        for picture, ending in _round(tuple(pictures), shelf, spare, encoder, send):
+        for picture, ending in _round(tuple(pictures), shelf, spare, passes, encoder):
             pictures.remove(picture)
             yield picture.order, _last(picture.order, shelf, encoder, ending)
 
@@ -147,25 +146,20 @@ def _last(order: Order, shelf: sdxl.Shelf, encoder: previews.Encoder, ending: En
     return _guarded(order, shelf, drained)
 
 
-def _begin(order: Order, shelf: sdxl.Shelf, spare: Spare, send: Send) -> Picture | wire.Cancelled:
-    begin = order.begin
+def _begin(order: Order, passes: Passes) -> Picture | wire.Cancelled:
     if order.stopped():
-        return _cancelled(begin, step=0)
-    state, shown = _begun(begin, shelf, spare, send)
-    if begin.resume is not None:
-        if snapshots.earlier_steps(begin.resume):
-            state = _blank(state, begin, shelf, spare, send)
-        snapshots.restore(state, begin.resume)
+        return _cancelled(order.begin, step=0)
+    state, shown = passes.first(order.begin)
     return Picture(order, state, shown, time.monotonic())
 
 
 def _round(
-    pictures: Sequence[Picture], shelf: sdxl.Shelf, spare: Spare, encoder: previews.Encoder, send: Send
+    pictures: Sequence[Picture], shelf: sdxl.Shelf, spare: Spare, passes: Passes, encoder: previews.Encoder
 ) -> Iterator[tuple[Picture, Ending]]:
     """One step of all that can go together with the first; the endings of those that end."""
     going: list[Picture] = []
     for picture in pictures:
-        ending = _guarded(picture.order, shelf, partial(_before, picture, shelf, spare, send))
+        ending = _guarded(picture.order, shelf, partial(_before, picture, passes))
         if ending is None:
             going.append(picture)
         else:
@@ -199,13 +193,13 @@ def _stepped(
     return failed
 
 
-def _before(picture: Picture, shelf: sdxl.Shelf, spare: Spare, send: Send) -> wire.Cancelled | None:
+def _before(picture: Picture, passes: Passes) -> wire.Cancelled | None:
     """Stop it if it is to stop, and have it go on to its second pass where the first has ended."""
     begin, state = picture.order.begin, picture.state
     if picture.order.stopped():
         return _cancelled(begin, state.step, _partial(state) if picture.order.keeps_partial() else None)
     if hires.due(state):
-        picture.state = spare.again(partial(_second, state, begin, shelf, spare, send))
+        picture.state = passes.second(state, begin)
     return None
 
 
@@ -226,81 +220,6 @@ def _after(
     pixels = spare.finish(state)
     encoder.drain(begin.frame)
     return _final(begin, state, pixels)
-
-
-def _begun(
-    begin: wire.Begin, shelf: sdxl.Shelf, spare: Spare, send: Send
-) -> tuple[denoise.Denoise, view.View | None]:
-    """The frame before its first step, and how it is shown. Nothing here holds on to the checkpoint."""
-    checkpoint = _checkpoint(Path(begin.model), begin.model_version, shelf, send)
-    if begin.refiner is not None:  # whose faults are better found before the first steps are made
-        _inspected(Path(begin.refiner.model))
-    spare.again(partial(loras.apply, checkpoint, begin.loras))
-    shown = view.opened(begin, checkpoint, shelf.decoders, shelf.stream, send)
-    return spare.again(partial(denoise.begin, checkpoint, begin)), shown
-
-
-def _second(
-    state: denoise.Denoise, begin: wire.Begin, shelf: sdxl.Shelf, spare: Spare, send: Send
-) -> denoise.Denoise:
-    """The later pass, once the first one's steps are made."""
-    if begin.refiner is None:
-        return hires.second(state, begin)
-    return refiner.second(state, begin, _refiner(state, begin.refiner, shelf, spare, send))
-
-
-def _blank(
-    state: denoise.Denoise, begin: wire.Begin, shelf: sdxl.Shelf, spare: Spare, send: Send
-) -> denoise.Denoise:
-    """The later pass, for a state of it that was stored."""
-    if begin.refiner is None:
-        return hires.blank(state, begin)
-    return refiner.blank(state, begin, _refiner(state, begin.refiner, shelf, spare, send))
-
-
-def _refiner(
-    state: denoise.Denoise, asked: wire.Refiner, shelf: sdxl.Shelf, spare: Spare, send: Send
-) -> sdxl.Checkpoint:
-    """The refiner, with the base leaving memory for it if need be: it comes after all others that could."""
-    refiner.let_go(state)
-    spare.keep = Path(asked.model)
-    checkpoint = _checkpoint(spare.keep, asked.model_version, shelf, send, "refiner")
-    loras.apply(checkpoint, [])  # it may be warm with those of another frame
-    return checkpoint
-
-
-def _inspected(path: Path) -> None:
-    try:
-        sdxl.inspect(path, "refiner")
-    except sdxl.BadModel as error:
-        error.model = str(path)
-        raise
-
-
-def _checkpoint(
-    path: Path, version: str, shelf: sdxl.Shelf, send: Send, role: sdxl.Role = "base"
-) -> sdxl.Checkpoint:
-    """The checkpoint, read if it is not in memory."""
-    if (held := shelf.find(path, version)) is not None:
-        if held.refines and role == "base":
-            raise sdxl.BadModel(f"The checkpoint {path} is SDXL's refiner, which cannot be used alone.")
-        return held
-    try:
-        return _read(path, version, shelf, send, role)
-    except sdxl.BadModel as error:
-        error.model = str(path)
-        raise
-
-
-def _read(path: Path, version: str, shelf: sdxl.Shelf, send: Send, role: sdxl.Role) -> sdxl.Checkpoint:
-    what = f"loading {path.name}"
-    send(wire.Loading(what=what, done=0.0))
-    started = time.perf_counter()
-    with read_through(sdxl.weights(path, shelf.dtype), lambda done: send(wire.Loading(what=what, done=done))):
-        checkpoint = shelf.load(path, version, role)
-    seconds = time.perf_counter() - started
-    send(wire.Loaded(model=str(path), seconds=seconds, bytes=checkpoint.bytes, held=shelf.names()))
-    return checkpoint
 
 
 def _stored(begin: wire.Begin, state: denoise.Denoise) -> wire.Stored:

@@ -42,7 +42,7 @@ def followed(home: Home, after: int, epoch: str, say: Callable[[str], None]) -> 
         if not waiting:
             say("no daemon runs now; waiting for it")
         waiting = True
-        time.sleep(_LOOK)
+        time.sleep(_LOOK)  # a command's own process; nothing tells when a daemon comes back
 
 
 def _growing(daemon: Client, position: int) -> Iterator[Message]:

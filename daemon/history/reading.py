@@ -94,7 +94,7 @@ def _pinned(home: Home, stack: ExitStack) -> _Pinned:
                 else:
                     stack.enter_context(attempt.pop_all())
                     return pinned
-            time.sleep(_PAUSE)
+            time.sleep(_PAUSE)  # in the asker's own process: a daemon's renames tell nobody
     raise HistoryDamaged(f"{home.segments} cannot be read as of one moment: {stale}")
 
 

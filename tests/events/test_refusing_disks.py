@@ -18,6 +18,20 @@ APPEND = 30
 """Events, by as many callers at once."""
 
 
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the history lies, in a folder of its own."""
+    (tmp_path / "home").mkdir()
+    return tmp_path / "home" / "history.duckdb"
+
+
+@pytest.fixture
+def writer(shim: Path, path: Path, tmp_path: Path) -> Iterator[Writer]:
+    """The log there."""
+    with Writer(path, shim, tmp_path / "rules") as writer:
+        yield writer
+
+
 def held(path: Path, copy: Path) -> list[int]:
     """What the files hold if the machine stops now: opened elsewhere, as the next start would."""
     shutil.copytree(path.parent, copy, ignore=shutil.ignore_patterns("ballast"))
@@ -58,86 +72,75 @@ def check(writer: Writer, told: list[int], path: Path, copy: Path) -> list[int]:
     ],
 )
 def test_a_file_that_cannot_be_written_loses_nothing(
-    shim: Path, tmp_path: Path, call: str, name: str, during: str
+    writer: Writer, path: Path, tmp_path: Path, call: str, name: str, during: str
 ) -> None:
     """While it fails, and when it works again, which the same process finds out by itself."""
-    path = tmp_path / "home" / "history.duckdb"
-    path.parent.mkdir()
-    with Writer(path, shim, tmp_path / "rules") as writer:
-        told: list[int] = writer.ask("append 3").value
-        with writer.failing(call, name, errno.EIO if call == "sync" else errno.ENOSPC):
-            for word in (during, f"append {APPEND}", "append 1"):
-                told += writer.ask(word).value or []
-            check(writer, told, path, tmp_path / "while")
-        again = writer.ask("append 1")
-        assert again.error is None
-        told += again.value
-        assert writer.ask("seal").error is None
-        told += writer.ask("append 1").value
-        seqs = check(writer, told, path, tmp_path / "after")
-        assert writer.ask("read").value == seqs
-        assert writer.ask("rebuild").value == seqs[-1]
+    told: list[int] = writer.ask("append 3").value
+    with writer.failing(call, name, errno.EIO if call == "sync" else errno.ENOSPC):
+        for word in (during, f"append {APPEND}", "append 1"):
+            told += writer.ask(word).value or []
+        check(writer, told, path, tmp_path / "while")
+    again = writer.ask("append 1")
+    assert again.error is None
+    told += again.value
+    assert writer.ask("seal").error is None
+    told += writer.ask("append 1").value
+    seqs = check(writer, told, path, tmp_path / "after")
+    assert writer.ask("read").value == seqs
+    assert writer.ask("rebuild").value == seqs[-1]
 
 
-def test_what_the_database_will_not_take_is_there_when_it_is_open_again(shim: Path, tmp_path: Path) -> None:
+def test_what_the_database_will_not_take_is_there_when_it_is_open_again(
+    writer: Writer, path: Path, tmp_path: Path
+) -> None:
     """The journal took the rows, the database failed for good: what was told holds, nothing more is taken
     until it can be opened again, and no number is given twice."""
-    path = tmp_path / "home" / "history.duckdb"
-    path.parent.mkdir()
-    with Writer(path, shim, tmp_path / "rules") as writer:
-        writer.ask("append 3")
-        writer.ask("seal")
-        with writer.failing("sync", "history.duckdb.wal"):
-            assert writer.ask("append 2").value == [4, 5]
-            assert writer.ask("seal").error is not None
-            assert "cannot be opened" in str(writer.ask("append 1").error)
-            assert held(path, tmp_path / "while") == [1, 2, 3, 4, 5]
-        assert writer.ask("append 1").value == [6]
-        assert writer.ask("read").value == [1, 2, 3, 4, 5, 6]
-        assert writer.ask("rebuild").value == 6
+    writer.ask("append 3")
+    writer.ask("seal")
+    with writer.failing("sync", "history.duckdb.wal"):
+        assert writer.ask("append 2").value == [4, 5]
+        assert writer.ask("seal").error is not None
+        assert "cannot be opened" in str(writer.ask("append 1").error)
+        assert held(path, tmp_path / "while") == [1, 2, 3, 4, 5]
+    assert writer.ask("append 1").value == [6]
+    assert writer.ask("read").value == [1, 2, 3, 4, 5, 6]
+    assert writer.ask("rebuild").value == 6
 
 
-def test_what_was_in_doubt_is_told_to_nobody_and_settled_once(shim: Path, tmp_path: Path) -> None:
+def test_what_was_in_doubt_is_told_to_nobody_and_settled_once(
+    writer: Writer, path: Path, tmp_path: Path
+) -> None:
     """The journal could neither be synced nor cut: the rows are there in the end, under their own numbers."""
-    path = tmp_path / "home" / "history.duckdb"
-    path.parent.mkdir()
-    with Writer(path, shim, tmp_path / "rules") as writer:
-        writer.ask("append 3")
-        with writer.failing("sync", "history.journal"), writer.failing("cut", "history.journal"):
-            assert "could not be written" in str(writer.ask("append 2").error)
-        assert writer.ask("append 1").value == [6]
-        assert writer.ask("read").value == [1, 2, 3, 4, 5, 6] == held(path, tmp_path / "after")
-        assert writer.ask("rebuild").value == 6
+    writer.ask("append 3")
+    with writer.failing("sync", "history.journal"), writer.failing("cut", "history.journal"):
+        assert "could not be written" in str(writer.ask("append 2").error)
+    assert writer.ask("append 1").value == [6]
+    assert writer.ask("read").value == [1, 2, 3, 4, 5, 6] == held(path, tmp_path / "after")
+    assert writer.ask("rebuild").value == 6
 
 
-def test_a_database_without_room_is_read_and_takes_no_more(shim: Path, tmp_path: Path) -> None:
+def test_a_database_without_room_is_read_and_takes_no_more(writer: Writer) -> None:
     """Whoever reads gets what was there when there was room; memory does not fill up with what follows."""
-    path = tmp_path / "home" / "history.duckdb"
-    path.parent.mkdir()
-    with Writer(path, shim, tmp_path / "rules") as writer:
-        writer.ask("append 3")
+    writer.ask("append 3")
+    assert writer.ask("count").value == 3
+    with writer.failing("write", "history.duckdb.wal", errno.ENOSPC):
+        assert writer.ask("append 2").value == [4, 5]
         assert writer.ask("count").value == 3
-        with writer.failing("write", "history.duckdb.wal", errno.ENOSPC):
-            assert writer.ask("append 2").value == [4, 5]
-            assert writer.ask("count").value == 3
-            assert writer.ask("read").value == [1, 2, 3, 4, 5]
-            assert "could not be written" in str(writer.ask("append 1").error)
-        assert writer.ask("append 1").value == [6]
-        assert writer.ask("count").value == 6
+        assert writer.ask("read").value == [1, 2, 3, 4, 5]
+        assert "could not be written" in str(writer.ask("append 1").error)
+    assert writer.ask("append 1").value == [6]
+    assert writer.ask("count").value == 6
 
 
-def test_a_disk_that_refuses_to_write_is_no_damage(shim: Path, tmp_path: Path) -> None:
+def test_a_disk_that_refuses_to_write_is_no_damage(writer: Writer, path: Path) -> None:
     """The database is not set aside for it, at a start neither, and no segment is blamed."""
-    path = tmp_path / "home" / "history.duckdb"
-    path.parent.mkdir()
-    with Writer(path, shim, tmp_path / "rules") as writer:
-        writer.ask("append 3")
-        writer.ask("seal")
-        with writer.failing("sync", "history.duckdb.wal"):
-            for _ in range(3):
-                writer.ask("append 2")
-                assert writer.ask("seal").error is not None
-        assert writer.ask("append 1").error is None
+    writer.ask("append 3")
+    writer.ask("seal")
+    with writer.failing("sync", "history.duckdb.wal"):
+        for _ in range(3):
+            writer.ask("append 2")
+            assert writer.ask("seal").error is not None
+    assert writer.ask("append 1").error is None
     assert not list(path.parent.glob("*broken*"))
 
 
