@@ -16,10 +16,11 @@ PROMPTS = (
 )
 SEEDS = 3
 """Pictures of each prompt, so that it shows what a seed changes."""
-SIZE, STEPS = 128, 20
-"""Pixels and steps of the first pass. The built-in model sets its shapes best at this size."""
-SECOND = {"scale": 2, "steps": 14, "strength": 0.5}
-"""The second pass makes them large and crisp, and slow enough to be a pleasure to watch."""
+SMALL_THEN_LARGE = {
+    "width": 128, "height": 128, "steps": 20, "hires": {"scale": 2, "steps": 14, "strength": 0.5},
+}  # fmt: skip
+"""The built-in model sets its shapes best at 128 pixels; the second pass makes them large and crisp, and the
+whole slow enough to be a pleasure to watch."""
 
 
 def drop(home: Home) -> None:
@@ -31,5 +32,4 @@ def drop(home: Home) -> None:
 
 
 def _job(prompt: str, number: int) -> dict[str, object]:
-    size = {"width": SIZE, "height": SIZE, "steps": STEPS, "hires": SECOND}
-    return {"prompt": prompt, "seed": 10 * number, "count": SEEDS, **size}
+    return {"prompt": prompt, "seed": 10 * number, "count": SEEDS, **SMALL_THEN_LARGE}

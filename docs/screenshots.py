@@ -18,13 +18,23 @@ from urllib.request import Request, urlopen
 
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from daemon.samples import SMALL_THEN_LARGE
+
 IMAGES = Path(__file__).parent / "images"
 DESK = (1440, 900)
 PHONE = (390, 844)
+LARGE_AT_ONCE = {"width": 256, "height": 256, "steps": 24, "hires": None}
+"""Of those that are looked at while they develop: twice as much is to be seen."""
 FINISHED = [
     {"prompt": "a red circle on a blue background", "seed": 7},
     {"prompt": "a large yellow star on a purple background", "seed": 21},
-    {"prompt": "a sailing boat on the sea at sunset with the sun", "seed": 20, "count": 2, "project": "seas"},
+    {
+        "prompt": "a sailing boat on the sea at sunset with the sun",
+        "seed": 20,
+        "count": 2,
+        "project": "seas",
+        **LARGE_AT_ONCE,
+    },
     {"prompt": "a pink heart on a teal background", "seed": 30},
     {"prompt": "trees in the snow by day", "seed": 40, "count": 3, "project": "land"},
     {"prompt": "an orange diamond on a black background", "seed": 50, "count": 3},
@@ -63,7 +73,7 @@ def main() -> None:
     ):
         expect.set_options(timeout=PATIENCE)
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        frames = [frame for prompt in FINISHED for frame in submit(url, prompt)]
+        frames = [frame for prompt in FINISHED for frame in submit(url, SMALL_THEN_LARGE | prompt)]
         with looking(browser, url, "#/") as page:
             for frame in frames:
                 expect(page.locator(f'[data-frame="{frame}"][data-status=done]')).to_be_attached()

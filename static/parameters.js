@@ -24,7 +24,9 @@ export function terms({ frame, prompt, recipe, source, events }) {
   /** @type {[string, unknown][]} */
   const all = [
     ["model", frame.model],
-    ["size", `${frame.width} × ${frame.height}`],
+    ["size", final ? `${final.width} × ${final.height}` : `${frame.width} × ${frame.height}`],
+    ["second pass", prompt.hires && `${prompt.hires.scale} × ${frame.width} × ${frame.height}, ${prompt.hires.steps} steps, strength ${prompt.hires.strength}`],
+    ["refiner", prompt.refiner && `${prompt.refiner.model}, from ${prompt.refiner.at * 100} % of the steps on`],
     ["steps", frame.steps],
     ["cfg scale", frame.cfg_scale],
     ["sampler", frame.sampler],

@@ -118,6 +118,15 @@ test("an event of a type that this page does not know is still told", () => {
   assert.equal(summary({ seq: 1, ts: "", type: "constructor", cause: null, data: { a: 1 } }), '{"a":1}');
 });
 
+test("a picture that was gone over once more is told with both of its sizes", () => {
+  const frame = { width: 128, height: 96, steps: 34, queued_at: "2026-01-01T00:00:00Z" };
+  const hires = { scale: 2, steps: 14, strength: 0.5 };
+  const final = { type: "FinalWritten", data: { width: 256, height: 192, bytes: 1, path: "a.png", sha256: "0" } };
+  const known = new Map(terms(/** @type {any} */ ({ frame, prompt: { hires }, recipe: null, source: {}, events: [final] })));
+  assert.equal(known.get("size"), "256 × 192");
+  assert.equal(known.get("second pass"), "2 × 128 × 96, 14 steps, strength 0.5");
+});
+
 test("parameters that do not apply are left out", () => {
   const frame = { id: 1, job: 1, index: 0, model: "demo", width: 64, height: 64, steps: 3, attempt: 1, error: null, queued_at: "2026-11-24T07:00:00Z", created_at: null, finished_at: null };
   const names = terms(/** @type {any} */ ({ frame, prompt: { count: 2 }, recipe: null, source: { name: "fox.json" }, events: [] })).map(([name]) => name);
