@@ -23,9 +23,9 @@ from daemon.samples import SMALL_THEN_LARGE
 IMAGES = Path(__file__).parent / "images"
 DESK = (1440, 900)
 PHONE = (390, 844)
-LARGE_AT_ONCE = {"width": 256, "height": 256, "steps": 24, "hires": None}
+LARGE_AT_ONCE: dict[str, Any] = {"width": 256, "height": 256, "steps": 24, "hires": None}
 """Of those that are looked at while they develop: twice as much is to be seen."""
-FINISHED = [
+FINISHED: list[dict[str, Any]] = [
     {"prompt": "a red circle on a blue background", "seed": 7},
     {"prompt": "a large yellow star on a purple background", "seed": 21},
     {
