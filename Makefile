@@ -8,7 +8,7 @@ PAGE_TOOLS := $(PAGE_TESTS)/node_modules
 DEMO_HOME ?= safelight-home
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run install test lint page screenshots torture fuzz judge bench format clean
+.PHONY: run install test lint types types-of-tools page screenshots torture fuzz judge bench format clean
 
 run: install  ## the daemon on the built-in model, with sample prompts
 	$(BIN)/safelight demo --home $(DEMO_HOME)
@@ -21,9 +21,14 @@ test: $(VENV)/.installed-for-tests lint  ## lint, types, import contracts and al
 lint: $(VENV)/.installed-for-tests page
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy
-	$(BIN)/mypy --config-file tools/mypy.ini tools tests/tools
 	$(BIN)/lint-imports
+	$(MAKE) --no-print-directory --jobs 2 types types-of-tools
+
+types: $(VENV)/.installed-for-tests
+	$(BIN)/mypy
+
+types-of-tools: $(VENV)/.installed-for-tests
+	$(BIN)/mypy --config-file tools/mypy.ini tools tests/tools
 
 # Without npm the page's types go unchecked, as its tests do without a browser: only CI must have both.
 page: $(if $(shell command -v npm),$(PAGE_TOOLS)/.installed)  ## the types of the page's modules, by the TypeScript compiler
