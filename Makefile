@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 PAGE_TESTS := tests/static
 PAGE_TOOLS := $(PAGE_TESTS)/node_modules
 DEMO_HOME ?= safelight-home
+# Processes that test, a file of tests at a time: more than a few would want for memory, not for processors.
+TESTERS ?= logical --maxprocesses 4
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: run install test lint types types-of-tools page screenshots torture fuzz judge bench format clean
@@ -16,7 +18,7 @@ run: install  ## the daemon on the built-in model, with sample prompts
 install: $(VENV)/.installed  ## the commands, in .venv/bin
 
 test: $(VENV)/.installed-for-tests lint  ## lint, types, import contracts and all tests
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses $(TESTERS) --dist loadfile
 
 lint: $(VENV)/.installed-for-tests page
 	$(BIN)/ruff check
