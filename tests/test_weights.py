@@ -57,7 +57,7 @@ def test_a_stop_does_not_wait_for_the_sum(stocked: Home) -> None:
         file.truncate(2**36)  # takes no room on the disk, and long to read
     with Daemon(stocked) as running:
         running.drop("cat.json", {**QUICK, "steps": 400})
-        seen = running.wait_for_type("PreviewWritten", step=2)
+        seen = running.wait_for_step(2)
         assert running.post(f"api/frames/{seen['data']['frame']}/cancel", {}).status_code == 200
         running.wait_for_type("FrameCancelled")
         assert running.wait_for_type("ModelLoaded")["data"]["sha256"] is None
@@ -121,7 +121,7 @@ def test_a_frame_begins_anew_when_a_file_of_its_was_replaced(
     record names the new one.
     """
     _, disturbed = dropped(storing, f"{replace.__name__}.json", SLOW)
-    seen = storing.wait_for_type("PreviewWritten", frame=disturbed, step=6)
+    seen = storing.wait_for_step(6, frame=disturbed)
     storing.kill()
     replace(storing.home)
     storing.start()
@@ -146,7 +146,7 @@ def test_a_refiner_goes_on_after_a_kill_and_is_in_the_record(storing: Daemon) ->
     save_file(weights, path)
     refined = {**SLOW, "refiner": {"model": "other", "at": 0.3}}
     _, disturbed = dropped(storing, "refined.json", refined)
-    seen = storing.wait_for_type("PreviewWritten", frame=disturbed, step=20)
+    seen = storing.wait_for_step(20, frame=disturbed)
     storing.kill()
     storing.start()
     resumed = storing.wait_for_type("FrameResumed", after=seen["seq"])
