@@ -1,7 +1,8 @@
 """uvicorn on a socket of ours, living and ending inside a block.
 
 uvicorn's own entry point takes over the process's signals and waits for open streams for ever; here the
-block's end closes the streams first and the server after them.
+block's end closes the streams first and the server after them. Its connections offer what `sse` needs to tell
+a thousand clients without waking a thousand tasks.
 """
 
 import asyncio
