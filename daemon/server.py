@@ -61,18 +61,13 @@ def listen(host: str, port: int) -> socket.socket:
 class Connection(HttpToolsProtocol):
     """uvicorn's own, which offers applications `sse.AT_ONCE` where an answer has a body."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
-        """Called by asyncio."""
-        super().connection_made(transport)
-        # Nothing here leads back to the connection once it is lost: no garbage is left to collect.
-        self._offered: dict[str, dict[object, object]] = {
-            AT_ONCE: {"write": partial(_write_at_once, transport, self.flow)}
-        }
-
     def on_headers_complete(self) -> None:
         """Called by the parser."""
         if self.parser.get_method() != b"HEAD":
-            self.scope["extensions"] = self._offered
+            # Nothing here leads back to the connection once it is lost: no garbage is left to collect.
+            # And nothing is kept as an attribute: one more would cost each connection a kilobyte.
+            write = partial(_write_at_once, self.transport, self.flow)
+            self.scope["extensions"] = {AT_ONCE: {"write": write}}
         super().on_headers_complete()
 
 
