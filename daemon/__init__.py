@@ -42,6 +42,7 @@ queue, the tables, the page) is a fold of that log.
                 archive: those of what was; gallery: those of pictures
   control       pausing, cancelling, priorities, and how the queue stands
   sse           the log as server-sent events: one cursor per client
+  pieces        what they get, made once for all at the same place
   guards        who may talk to the daemon
   server        uvicorn, living and ending inside a block
   address       where the running daemon is to be reached: `daemon.json`

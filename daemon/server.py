@@ -1,7 +1,8 @@
 """uvicorn on a socket of ours, living and ending inside a block.
 
 uvicorn's own entry point takes over the process's signals and waits for open streams for ever; here the
-block's end closes the streams first and the server after them.
+block's end closes the streams first and the server after them. Its connections offer what `sse` needs to tell
+a thousand clients without waking a thousand tasks.
 """
 
 import asyncio
@@ -11,12 +12,15 @@ import resource
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import anyio
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from daemon.sse import Streams
+from daemon.sse import AT_ONCE, Streams
 
 GRACE = 0.5
 """Seconds that clients have to take the ends of their answers; those that do not read by then are cut off."""
@@ -54,13 +58,33 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+class Connection(HttpToolsProtocol):
+    """uvicorn's own, which offers applications `sse.AT_ONCE` where an answer has a body."""
+
+    def on_headers_complete(self) -> None:
+        """Called by the parser."""
+        if self.parser.get_method() != b"HEAD":
+            # Nothing here leads back to the connection once it is lost: no garbage is left to collect.
+            # And nothing is kept as an attribute: one more would cost each connection a kilobyte.
+            write = partial(_write_at_once, self.transport, self.flow)
+            self.scope["extensions"] = {AT_ONCE: {"write": write}}
+        super().on_headers_complete()
+
+
+def _write_at_once(transport: asyncio.Transport, flow: FlowControl, chunk: bytes) -> bool:
+    if flow.write_paused or transport.is_closing():
+        return False
+    transport.write(chunk)
+    return True
+
+
 @asynccontextmanager
 async def serving(application: ASGIApp, streams: Streams, listener: socket.socket) -> AsyncIterator[None]:
     """Answer requests on `listener` until the block ends; open streams then end cleanly, at once."""
     allow_many_files()
     config = uvicorn.Config(
         application,
-        http="httptools",
+        http=Connection,
         lifespan="off",
         log_config=None,
         access_log=False,

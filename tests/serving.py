@@ -1,8 +1,9 @@
 """The web side of a daemon in the test's own process: a real log, real uvicorn, real sockets, no device."""
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -12,6 +13,7 @@ import httpx
 
 from daemon.drops import prepare
 from daemon.events.log import Log, opened
+from daemon.events.types import DaemonStopped
 from daemon.inbox import Inbox
 from daemon.pictures import Recent
 from daemon.projections import restoring
@@ -23,6 +25,7 @@ from daemon.web import Web
 
 PATIENCE = 60.0
 """Seconds after which a wait gives up: far beyond what a slow machine needs."""
+CHEAP = DaemonStopped(reason="signal")
 
 
 class Site:
@@ -126,3 +129,29 @@ class Stream:
         while told[-1].seq < seq:
             told.append(await self.next())
         return told
+
+
+async def append(site: Site, count: int) -> None:
+    """Record so many cheap events."""
+    await site.log.decide(lambda _: [CHEAP] * count)
+
+
+@contextmanager
+def frozen(served: Site) -> Iterator[socket.socket]:
+    """A client that asks for the stream and takes nothing of it, with little room of its own."""
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", served.port))
+        client.send(b"GET /api/events HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n" % served.port)
+        client.setblocking(False)
+        yield client
+
+
+async def thawed(client: socket.socket, end: bytes) -> bytes:
+    """What it takes, up to an event whose id ends so."""
+    data = b""
+    with anyio.fail_after(PATIENCE):
+        while end not in data:
+            await anyio.wait_readable(client)
+            data += client.recv(1 << 16)
+    return data

@@ -1,4 +1,4 @@
-/* The floor: accept connections, and send each event to each of them. No HTTP beyond a fixed head. */
+/* The floor: accept connections, and send each event, of the size of ours, to each of them. No HTTP beyond a fixed head. */
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -24,7 +24,7 @@ static void take(int listener) {
 static double seconds(const struct timeval *time) { return time->tv_sec + time->tv_usec / 1e6; }
 
 int main(void) {
-    char event[512], line[64];
+    char event[366], line[64];
     struct rlimit files;
     getrlimit(RLIMIT_NOFILE, &files);
     files.rlim_cur = files.rlim_max < 16384 ? files.rlim_max : 16384;

@@ -7,7 +7,7 @@ import sys
 import time
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n:\n\n\r\n"
-EVENT = b"x" * 508 + b"\n\n\r\n"
+EVENT = b"x" * 362 + b"\n\n\r\n"
 
 
 def main() -> None:
