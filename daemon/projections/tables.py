@@ -19,11 +19,11 @@ from daemon.projections.claims import Claim
 from daemon.projections.frames import Frame
 from daemon.projections.jobs import Job
 from daemon.projections.state import Changes, State
-from daemon.projections.throughput import Timing
+from daemon.projections.throughput import Pace, Timing
 
 EVERY = 0.5
 """Seconds between flushes. Upserting in every commit would cost four to five times the throughput."""
-VERSION = 4
+VERSION = 5
 """Of the tables' columns; tables of another version are dropped and made again."""
 
 logger = logging.getLogger(__name__)
@@ -41,6 +41,7 @@ TABLES: dict[str, Projection] = {
     "jobs": Projection(Job, jobs.SQL),
     "claims": Projection(Claim, claims.SQL),
     "timings": Projection(Timing, throughput.SQL),
+    "paces": Projection(Pace, throughput.PACES.format(timings="fresh_timings")),
 }
 """In the order of a rebuild: a projection may read `fresh_…` of those before it."""
 VIEWS = {"throughput": throughput.VIEW}
