@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 import msgspec
 
-from daemon.projections import rebuilding, rows, throughput
+from daemon.projections import kept, rebuilding, rows, throughput
 from daemon.projections.frames import BEING_MADE, ENDED
 from daemon.projections.state import KEPT, Key, State
 from daemon.projections.tables import TABLES, VERSION, VIEWS
@@ -23,8 +23,12 @@ def restore(connection: duckdb.DuckDBPyConnection, state: State) -> None:
     Tables that are missing, or of another version, are made from the log first.
     """
     state.position = _prepared(connection)
-    if not state.position:
-        return
+    if state.position and not kept.recall(state, VERSION, connection):
+        gather(connection, state)
+
+
+def gather(connection: duckdb.DuckDBPyConnection, state: State) -> None:
+    """The same from the rows of the tables, as after a crash."""
     job, frame, still = _numbers(connection)
     state.next_job, state.next_frame = (job or 0) + 1, (frame or 0) + 1
     # In the order of their numbers, which is that of the queue.

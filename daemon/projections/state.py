@@ -276,6 +276,11 @@ class State:
             keys.clear()
         return changes
 
+    @property
+    def flushed(self) -> bool:
+        """The tables have every row as it is."""
+        return not any(self._changed.values())
+
     def give_back(self, changes: Changes) -> None:
         """Count these rows as changed still: what they were taken for did not happen."""
         for table, rows in changes.items():

@@ -14,7 +14,7 @@ import msgspec
 from anyio.abc import TaskStatus
 
 from daemon.events.log import Log
-from daemon.projections import claims, frames, jobs, rows, throughput
+from daemon.projections import claims, frames, jobs, kept, rows, throughput
 from daemon.projections.claims import Claim
 from daemon.projections.frames import Frame
 from daemon.projections.jobs import Job
@@ -48,7 +48,10 @@ VIEWS = {"throughput": throughput.VIEW}
 
 
 async def run(log: Log[State], *, task_status: TaskStatus[None]) -> None:
-    """Keep the tables up with the log; started once they are. Flushes once more when cancelled."""
+    """Keep the tables up with the log; started once they are.
+
+    When cancelled, flushes once more, and puts down what memory holds for the next start.
+    """
     position = await flush(log)
     task_status.started()
     try:
@@ -59,6 +62,15 @@ async def run(log: Log[State], *, task_status: TaskStatus[None]) -> None:
     finally:
         with anyio.CancelScope(shield=True):
             await flush(log)
+            await _keep(log)
+
+
+async def _keep(log: Log[State]) -> None:
+    if log.state.flushed:
+        try:
+            await log.transaction(partial(kept.keep, VERSION, log.state.position, kept.content(log.state)))
+        except duckdb.Error as error:
+            logger.warning("what memory holds was not put down, the next start takes longer: %s", error)
 
 
 async def flush(log: Log[State]) -> int:
