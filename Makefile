@@ -6,9 +6,11 @@ BIN := $(VENV)/bin
 PAGE_TESTS := tests/static
 PAGE_TOOLS := $(PAGE_TESTS)/node_modules
 DEMO_HOME ?= safelight-home
+# Processes that test, a file of tests at a time: more than a few would want for memory, not for processors.
+TESTERS ?= logical --maxprocesses 4
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run install test lint page screenshots torture fuzz judge bench format clean
+.PHONY: run install test lint types types-of-tools page screenshots torture fuzz judge bench format clean
 
 run: install  ## the daemon on the built-in model, with sample prompts
 	$(BIN)/safelight demo --home $(DEMO_HOME)
@@ -16,14 +18,19 @@ run: install  ## the daemon on the built-in model, with sample prompts
 install: $(VENV)/.installed  ## the commands, in .venv/bin
 
 test: $(VENV)/.installed-for-tests lint  ## lint, types, import contracts and all tests
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses $(TESTERS) --dist loadfile
 
 lint: $(VENV)/.installed-for-tests page
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy
-	$(BIN)/mypy --config-file tools/mypy.ini tools tests/tools
 	$(BIN)/lint-imports
+	$(MAKE) --no-print-directory --jobs 2 types types-of-tools
+
+types: $(VENV)/.installed-for-tests
+	$(BIN)/mypy
+
+types-of-tools: $(VENV)/.installed-for-tests
+	$(BIN)/mypy --config-file tools/mypy.ini tools tests/tools
 
 # Without npm the page's types go unchecked, as its tests do without a browser: only CI must have both.
 page: $(if $(shell command -v npm),$(PAGE_TOOLS)/.installed)  ## the types of the page's modules, by the TypeScript compiler

@@ -17,9 +17,9 @@ MORE = 1.1
 LARGEST = 100.0
 """No piece may count more, for or against: far past all use, and far from overflow in half precision."""
 
-# Each quantifier is possessive, each run of backslashes begun once: no text makes the search go back.
+# Each quantifier is possessive, each run of backslashes or spaces begun once: no text makes a search go back.
 _MARK = re.compile(r":\s*+([+-]?(?:\d++(?:\.\d*+)?|\.\d++))\s*+\)|(?<!\\)(\\*+)([()\[\]])")
-_BREAK = re.compile(r"\s*\bBREAK\b\s*")
+_BREAK = re.compile(r"(?:(?<!\s)\s++)?\bBREAK\b\s*+")
 _OPENS = {")": "(", "]": "["}
 
 

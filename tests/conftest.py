@@ -1,5 +1,10 @@
-"""What the tests stand on: a home in a temporary folder, a small model built once, real daemons."""
+"""What the tests stand on: a home in a temporary folder, a small model built once, real daemons.
 
+`make test` has several processes test at once. Each has folders of its own, and every daemon a port that the
+system gives it; what they share is the small model.
+"""
+
+import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +17,8 @@ from tests.daemons import Daemon
 os.environ["HF_HUB_OFFLINE"] = "1"
 # Before anything imports torch: OpenMP's threads else spin at each barrier (see `daemon/gpu/child.prepare`).
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Small pictures gain nothing by a second thread, and it would take a core from whatever else tests.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture
@@ -22,11 +29,17 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session")
 def demo_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What stands in for the built-in model: the small random one, once for all tests."""
-    from tests import small_model  # here, so that tests without a model do not wait for torch
+    """What stands in for the built-in model: the small random one, once for all testing processes."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "checkpoints" / "demo"
+    folder.parent.mkdir(exist_ok=True)
+    with folder.with_name("building").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # let go of when the file is closed, as it is by a crash
+        if not folder.exists():
+            from tests import small_model  # here, so that tests without a model do not wait for torch
 
-    folder = tmp_path_factory.mktemp("checkpoints") / "demo"
-    small_model.build(folder)
+            small_model.build(folder.with_suffix(".half"))
+            folder.with_suffix(".half").rename(folder)
     return folder
 
 

@@ -99,6 +99,16 @@ class Daemon:
             lambda message: message["type"] == kind and fields.items() <= message["data"].items(), after
         )
 
+    def wait_for_step(self, step: int, **fields: object) -> Message:
+        """The first preview of this step or, where that one came too fast to be shown, of a later one."""
+        return self.wait_for(
+            lambda message: (
+                message["type"] == "PreviewWritten"
+                and message["data"]["step"] >= step
+                and fields.items() <= message["data"].items()
+            )
+        )
+
     def wait_for_types(self, kind: str, up_to: int) -> list[Message]:
         """All events of this type up to a position."""
         events = []

@@ -16,7 +16,7 @@ from tests.test_app import _child, dropped
 QUICK = {"prompt": "a cat", "steps": 6, "width": 64, "height": 64, "seed": 1}
 SLOW = {
     "prompt": "a slow cat",
-    "steps": 60,
+    "steps": 40,
     "width": 128,
     "height": 128,
     "sampler": "euler_ancestral",
@@ -119,7 +119,7 @@ def test_one_that_is_stopped_leaves_the_others(batching: Daemon) -> None:
     """It can leave what there is; they go on to their ends."""
     (first,) = queued(batching, stopped={**SLOW, "count": 3})
     batching.post("api/queue/resume", {})
-    batching.wait_for_type("PreviewWritten", frame=first + 1, step=2)
+    batching.wait_for_step(2, frame=first + 1)
     assert (
         batching.post(f"api/frames/{first + 1}/cancel", {"step": 2, "keep_partial": True}).status_code == 200
     )
@@ -139,7 +139,7 @@ def test_all_go_on_after_kill_9_and_none_is_blamed(batching: Daemon) -> None:
     undisturbed = [ended(batching, whole + place) for place in range(3)]
     (first,) = queued(batching, killed={**SLOW, "count": 3})
     batching.post("api/queue/resume", {})
-    seen = batching.wait_for_type("PreviewWritten", frame=first + 2, step=6)
+    seen = batching.wait_for_step(6, frame=first + 2)
     os.kill(_child(batching), 9)
     for place in range(3):
         frame = first + place

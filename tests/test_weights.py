@@ -3,7 +3,7 @@
 import json
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from daemon.settings import Home
+from tests.conftest import furnished
 from tests.daemons import Daemon
+from tests.test_app import dropped
 
 QUICK = {"prompt": "a cat", "steps": 4, "seed": 1, "width": 64, "height": 64}
 SLOW = {
@@ -55,7 +57,7 @@ def test_a_stop_does_not_wait_for_the_sum(stocked: Home) -> None:
         file.truncate(2**36)  # takes no room on the disk, and long to read
     with Daemon(stocked) as running:
         running.drop("cat.json", {**QUICK, "steps": 400})
-        seen = running.wait_for_type("PreviewWritten", step=2)
+        seen = running.wait_for_step(2)
         assert running.post(f"api/frames/{seen['data']['frame']}/cancel", {}).status_code == 200
         running.wait_for_type("FrameCancelled")
         assert running.wait_for_type("ModelLoaded")["data"]["sha256"] is None
@@ -83,6 +85,11 @@ def replace_model(home: Home) -> None:
 @pytest.fixture
 def stocked(home: Home, demo_checkpoint: Path) -> Home:
     """A home with files of its own for all that a prompt can name."""
+    return stock(home, demo_checkpoint)
+
+
+def stock(home: Home, demo_checkpoint: Path) -> Home:
+    """Give a home a LoRA, a picture to begin with, and a checkpoint that may be changed."""
     for folder in (home.loras, home.images):
         folder.mkdir(parents=True)
     layer = "lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_q"
@@ -98,53 +105,62 @@ def stocked(home: Home, demo_checkpoint: Path) -> Home:
     return home
 
 
+@pytest.fixture(scope="module")
+def storing(tmp_path_factory: pytest.TempPathFactory, demo_checkpoint: Path) -> Iterator[Daemon]:
+    """A daemon that stores every step; its stories kill it and start it again, and change its files."""
+    home = furnished(tmp_path_factory.mktemp("storing") / "home", demo_checkpoint)
+    with Daemon(stock(home, demo_checkpoint), "--store-every", "0") as running:
+        yield running
+
+
 @pytest.mark.parametrize("replace", [replace_lora, replace_image, replace_model])
 def test_a_frame_begins_anew_when_a_file_of_its_was_replaced(
-    stocked: Home, replace: Callable[[Home], None]
+    storing: Daemon, replace: Callable[[Home], None]
 ) -> None:
     """Between a kill and the next start: no picture is made half from one and half from the other, and the
     record names the new one.
     """
-    with Daemon(stocked, "--store-every", "0") as running:
-        running.drop("cat.json", SLOW)
-        seen = running.wait_for_type("PreviewWritten", step=6)
-        running.kill()
-        replace(stocked)
-        running.start()
-        resumed = running.wait_for_type("FrameResumed", after=seen["seq"])
-        assert resumed["data"]["step"] == 0
-        made = running.wait_for_type("FinalWritten", after=seen["seq"])["data"]
-        running.drop("undisturbed.json", SLOW)
-        whole = running.wait_for_type("FinalWritten", frame=2)["data"]
+    _, disturbed = dropped(storing, f"{replace.__name__}.json", SLOW)
+    seen = storing.wait_for_step(6, frame=disturbed)
+    storing.kill()
+    replace(storing.home)
+    storing.start()
+    resumed = storing.wait_for_type("FrameResumed", after=seen["seq"])
+    assert (resumed["data"]["frame"], resumed["data"]["step"]) == (disturbed, 0)
+    made = storing.wait_for_type("FinalWritten", after=seen["seq"], frame=disturbed)["data"]
+    _, undisturbed = dropped(storing, f"{replace.__name__}-again.json", SLOW)
+    whole = storing.wait_for_type("FinalWritten", frame=undisturbed)["data"]
     assert made["pixels_sha256"] == whole["pixels_sha256"]
     assert sums_in(made) == sums_in(whole)
 
 
-def test_a_refiner_goes_on_after_a_kill_and_is_in_the_record(stocked: Home) -> None:
+def test_a_refiner_goes_on_after_a_kill_and_is_in_the_record(storing: Daemon) -> None:
     """Another checkpoint's last steps: the child that read both is killed among them, and the picture is the
     undisturbed one; both are loaded by name, with their sums.
     """
-    shutil.copytree(stocked.checkpoints / "demo", stocked.checkpoints / "other")
-    path = stocked.checkpoints / "other" / "unet" / "diffusion_pytorch_model.safetensors"
+    checkpoints = storing.home.checkpoints
+    shutil.copytree(checkpoints / "demo", checkpoints / "other")
+    path = checkpoints / "other" / "unet" / "diffusion_pytorch_model.safetensors"
     weights = load_file(path)
     weights["conv_out.weight"] *= 0.8
     save_file(weights, path)
     refined = {**SLOW, "refiner": {"model": "other", "at": 0.3}}
-    with Daemon(stocked, "--store-every", "0") as running:
-        running.drop("cat.json", refined)
-        seen = running.wait_for_type("PreviewWritten", step=20)
-        running.kill()
-        running.start()
-        resumed = running.wait_for_type("FrameResumed", after=seen["seq"])
-        assert resumed["data"]["step"] > 12
-        made = running.wait_for_type("FinalWritten", after=seen["seq"])
-        running.drop("undisturbed.json", refined)
-        whole = running.wait_for_type("FinalWritten", frame=2)["data"]
-        running.drop("alone.json", SLOW)
-        alone = running.wait_for_type("FinalWritten", frame=3)["data"]
-        loads = running.wait_for_types("ModelLoaded", made["seq"])
+    _, disturbed = dropped(storing, "refined.json", refined)
+    seen = storing.wait_for_step(20, frame=disturbed)
+    storing.kill()
+    storing.start()
+    resumed = storing.wait_for_type("FrameResumed", after=seen["seq"])
+    assert resumed["data"]["frame"] == disturbed
+    assert resumed["data"]["step"] > 12
+    made = storing.wait_for_type("FinalWritten", after=seen["seq"], frame=disturbed)
+    finals = [
+        storing.wait_for_type("FinalWritten", frame=dropped(storing, f"{name}.json", prompt)[1])["data"]
+        for name, prompt in (("undisturbed", refined), ("alone", SLOW))
+    ]
+    whole, alone = finals
     assert made["data"]["pixels_sha256"] == whole["pixels_sha256"] != alone["pixels_sha256"]
-    expected = {name: sum_of(stocked.checkpoints / name) for name in ("demo", "other")}
+    expected = {name: sum_of(checkpoints / name) for name in ("demo", "other")}
+    loads = [load for load in storing.wait_for_types("ModelLoaded", made["seq"]) if load["seq"] > seen["seq"]]
     assert {load["data"]["model"]: load["data"]["sha256"] for load in loads} == expected
     assert (whole["recipe"]["refiner_sha256"], alone["recipe"]["refiner_sha256"]) == (expected["other"], None)
 

@@ -113,7 +113,7 @@ def test_the_status_of_a_real_daemon(shared: Daemon, safelight: Type) -> None:
     """While it runs: step of steps, and seconds left once the pace is known."""
     assert 'nothing to do; queue a picture with: safelight submit "a red fox"' in safelight("status").stdout
     safelight("submit", "a slow cat", "--steps", "500", "--count", "2")
-    shared.wait_for_type("PreviewWritten", step=5)
+    shared.wait_for_step(5)
     status = json.loads(safelight("status", "--json").stdout)
     running, waiting = status["frames"]
     assert (running["status"], waiting["status"]) == ("running", "queued")

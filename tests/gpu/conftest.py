@@ -1,11 +1,5 @@
 """One small checkpoint for all tests of the engine, and requests small enough to take no time."""
 
-import os
-
-# Before torch is imported, as the child does it: spinning OpenMP threads crawl on a busy machine.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ["HF_HUB_OFFLINE"] = "1"
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -7,7 +7,6 @@ import select
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -134,13 +133,12 @@ def test_a_seed_is_a_picture(child: Child, folder: Path) -> None:
 
 
 def test_cancel_in_mid_frame(child: Child, folder: Path) -> None:
-    """A Cancel ends a long frame at once, at the step of its last preview; the next one runs at once."""
+    """A Cancel ends a long frame within steps, at that of its last preview; the next one runs at once."""
     child.say(begin(folder, 5, steps=1000))
     _, first = child.until(wire.Preview)
-    asked = time.monotonic()
     child.say(wire.Cancel(frame=5, attempt=1), begin(folder, 6))
     shown, cancelled = child.until(wire.Cancelled)
-    assert time.monotonic() - asked < 3
+    assert cancelled.step - first.step < 50
     last = [first, *(reply for reply in shown if isinstance(reply, wire.Preview))][-1]
     assert (cancelled.frame, cancelled.step) == (5, last.step)
     before, final = child.until(wire.Final)
@@ -229,11 +227,9 @@ def test_ctrl_c_is_the_daemons_to_handle(child: Child, folder: Path) -> None:
 def test_end_of_input_in_mid_frame(folder: Path, tmp_path: Path) -> None:
     """When the daemon is gone the child ends at once, in the middle of a frame."""
     child = Child(tmp_path / "stderr")
-    child.say(begin(folder, 1, steps=1000))
+    child.say(begin(folder, 1, steps=10_000))  # longer than `close` waits
     child.until(wire.Preview)
-    asked = time.monotonic()
     assert child.close() == 0
-    assert time.monotonic() - asked < 2
 
 
 def test_end_of_input_before_it_is_ready(tmp_path: Path) -> None:

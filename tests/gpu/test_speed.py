@@ -4,7 +4,9 @@ import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import diffusers
 import numpy as np
 import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
 import pytest
@@ -119,26 +121,39 @@ def _has_compiler() -> bool:
     return True
 
 
+def simple(folder: Path, into: Path) -> Path:
+    """The model with blocks that are compiled at one of its sizes only: each size is compiled anew."""
+    library: Any = diffusers
+    pipe = library.StableDiffusionXLPipeline.from_pretrained(folder, local_files_only=True)
+    changes = {
+        "down_block_types": ("DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
+        "transformer_layers_per_block": (1, 1, 1),
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        unet = library.UNet2DConditionModel.from_config({**pipe.unet.config, **changes}).eval()
+    pipe.register_modules(unet=unet)
+    pipe.save_pretrained(into)
+    return into
+
+
 @pytest.mark.skipif(not _has_compiler(), reason="there is no C++ compiler here")
 def test_a_compiled_unet_makes_the_same_picture_but_for_rounding(
-    folder: Path,
-    checkpoint: sdxl.Checkpoint,
-    plain: wire.Begin,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    folder: Path, plain: wire.Begin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was compiled lies where it was told to; a LoRA that comes later counts all the same."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     monkeypatch.setenv("TORCHINDUCTOR_COMPILE_THREADS", "1")
-    compiled = sdxl.Shelf(CPU, torch.float32, compiles=True).load(folder)
-    apart = picture(compiled, plain).astype(float) - picture(checkpoint, plain)
-    assert abs(apart).max() <= 2
-    assert any(tmp_path.rglob("*.so")) or any(tmp_path.rglob("*.cpp"))
-    layer = "lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_v"
-    matrices = {"lora_down.weight": torch.ones(2, 128), "lora_up.weight": torch.eye(64, 2) * 9}
-    save_file({f"{layer}.{name}": each for name, each in matrices.items()}, tmp_path / "style.safetensors")
-    own = sdxl.load(folder, CPU, torch.float32)
+    model = simple(folder, tmp_path / "simple")
+    compiled = sdxl.Shelf(CPU, torch.float32, compiles=True).load(model)
+    own = sdxl.load(model, CPU, torch.float32)
     bare = picture(own, plain)
+    assert abs(picture(compiled, plain).astype(float) - bare).max() <= 2
+    assert any(tmp_path.rglob("*.so")) or any(tmp_path.rglob("*.cpp"))
+    layer = "lora_unet_input_blocks_7_1_transformer_blocks_0_attn2_to_v"
+    matrices = {"lora_down.weight": torch.ones(2, 128), "lora_up.weight": torch.eye(96, 2) * 9}
+    save_file({f"{layer}.{name}": each for name, each in matrices.items()}, tmp_path / "style.safetensors")
     for each in (compiled, own):
         loras.apply(each, [wire.Lora(file=str(tmp_path / "style.safetensors"), weight=1.0)])
     changed = picture(own, plain)
@@ -146,10 +161,11 @@ def test_a_compiled_unet_makes_the_same_picture_but_for_rounding(
     assert abs(picture(compiled, plain).astype(float) - changed).max() <= 2
 
 
-def test_precision_is_chosen_at_the_start(home: Home) -> None:
-    """The record says in which the picture was made, and how the device was set."""
+def test_precision_is_chosen_at_the_start(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The record says in which the picture was made, and how the device was set: threads by its own count."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     with Daemon(home, "--precision", "bfloat16") as running:
         running.drop("cat.json", {"prompt": "a cat", "steps": 3, "seed": 1, "width": 64, "height": 64})
         recipe = running.wait_for_type("FinalWritten")["data"]["recipe"]
     assert recipe["dtype"] == "bfloat16"
-    assert recipe["work"].startswith("bfloat16, ")
+    assert recipe["work"] == f"bfloat16, {speed.threads()} threads"
