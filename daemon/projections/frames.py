@@ -159,8 +159,9 @@ def _unless_stopping(frame: Frame) -> Status:
 
 SQL = """
 WITH begun AS (
-    SELECT job, ts, prompt[1] AS project_id, prompt[2] AS model, prompt[3] AS prompt, prompt[4] AS negative_prompt,
-        prompt[5]::BIGINT AS width, prompt[6]::BIGINT AS height, prompt[7]::DOUBLE AS cfg_scale,
+    SELECT job, ts, prompt[1] AS project_id, prompt[2] AS model, prompt[3] AS prompt,
+        prompt[4] AS negative_prompt, prompt[5]::BIGINT AS width, prompt[6]::BIGINT AS height,
+        prompt[7]::DOUBLE AS cfg_scale,
         coalesce(prompt[8], 'euler') AS sampler, coalesce(prompt[9], 'ddim_uniform') AS scheduler,
         prompt[10]::BIGINT AS priority, prompt[11]::BIGINT + coalesce(prompt[12]::BIGINT, 0) AS steps,
         prompt[13]::BIGINT + place AS id, place, seed
