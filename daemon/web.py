@@ -103,7 +103,7 @@ class Web:
                 "paused_by": state.paused_by,
                 "frames": [state.frames[number] for number in shown],
                 "older": state.next_frame - 1 - len(shown),
-                "paces": throughput.told(state.paces.items()),
+                "paces": throughput.told(state.paces.values()),
             }
         )
 

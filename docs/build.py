@@ -13,7 +13,7 @@ Every fact that the log can hold, made from `daemon/events/types.py` by `python 
 Each event is one row of the table `events`: `seq` (1, 2, 3 … without gaps, in commit order), `ts` (UTC, to
 the microsecond), `type`, `version`, `job` and `frame` where the event has them, `cause` (the `seq` of the
 event that this one answers), `data` (the fields below, as JSON) and `hash` (SHA-256 over the previous row's
-hash and this row).
+and this row: its first 12 bytes, and in each sixteenth row all 32).
 """
 
 

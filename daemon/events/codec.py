@@ -5,6 +5,7 @@ checking a row never depends on how today's code would write it.
 """
 
 import hashlib
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,6 +16,11 @@ from daemon.events.types import BY_NAME, Event, PreviewWritten, Recorded
 
 GENESIS = bytes(32)
 """The hash that stands before row 1."""
+ANCHOR = 16
+"""Every row whose number this divides keeps its whole hash."""
+KEPT = 12
+"""Bytes that the others keep, enough to tell that a row was changed: a hash does not compress. What goes on
+in the chain is the whole value all the same (decision 35)."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -40,6 +46,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     data: bytes
     """JSON."""
     hash: bytes
+    """The chain's value after this row, or its beginning, as `kept` has it."""
 
 
 class UnknownEvent(Exception):
@@ -66,6 +73,44 @@ def chain(previous: bytes, row: Row) -> bytes:
     return _link(previous, columns, redaction.digest(row.data))
 
 
+def kept(row: Row) -> bytes:
+    """What database and segments keep of a row's whole hash."""
+    return row.hash if row.seq % ANCHOR == 0 else row.hash[:KEPT]
+
+
+def bears(row: Row, value: bytes) -> bool:
+    """Whether a row has this hash, as much of it as it must have kept."""
+    return len(row.hash) >= (KEPT if row.seq % ANCHOR else len(value)) and value.startswith(row.hash)
+
+
+def unchained(rows: Iterable[Row], value: bytes = GENESIS) -> int | None:
+    """The first row that does not follow from the one before it; before all of them stands `value`."""
+    for row in rows:
+        value = chain(value, row)
+        if not bears(row, value):
+            return row.seq
+    return None
+
+
+def whole(row: Row) -> bool:
+    """Whether it has all of its hash."""
+    return len(row.hash) == len(GENESIS)
+
+
+def head(rows: Sequence[Row]) -> bytes:
+    """The chain's value after the last of neighbouring rows, from the newest that has its whole hash on.
+
+    The first of them is row 1 if none has.
+    """
+    value, after = GENESIS, 0
+    for place, row in enumerate(rows, start=1):
+        if whole(row):
+            value, after = row.hash, place
+    for row in rows[after:]:
+        value = chain(value, row)
+    return value
+
+
 def _link(previous: bytes, columns: tuple[object, ...], digest: bytes) -> bytes:
     return hashlib.sha256(previous + _encoder.encode(columns) + digest).digest()
 
@@ -77,7 +122,7 @@ def open_row(row: Row) -> Recorded:
         ts=EPOCH + row.ts * _MICROSECOND,
         event=decode(row.seq, row.type, row.version, row.data),
         cause=row.cause,
-        hash=row.hash,
+        hash=row.hash[:KEPT],
     )
 
 

@@ -14,8 +14,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
-from daemon.events.codec import Row, chain
+from daemon.events.codec import Row, bears, chain
 from daemon.files import write_whole
 
 
@@ -116,10 +117,11 @@ def read(path: Path) -> Read | None:
     head, sound = base.hash, first[1]
     for body, end in records:
         row = _row_decoder.decode(body)
-        if row.seq != base.seq + len(rows) + 1 or chain(head, row) != row.hash:
+        follows = chain(head, row)
+        if row.seq != base.seq + len(rows) + 1 or not bears(row, follows):
             return Read(base, rows, content[:sound], f"its record of event {row.seq} does not follow")
-        rows.append(row)
-        head, sound = row.hash, end
+        rows.append(replace(row, hash=follows))
+        head, sound = follows, end
     damage = _damage(content[sound:])
     return Read(base, rows, content[:sound], damage)
 

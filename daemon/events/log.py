@@ -13,7 +13,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -360,7 +360,8 @@ class Log(Generic[S]):
             recorded = [codec.open_row(row) for row in rows]
             for one in recorded:
                 self.state.apply(one)
-            self._advance(rows[-1].seq, rows[-1].hash, recorded)
+            head = reduce(codec.chain, rows, self._head)
+            self._advance(rows[-1].seq, head, recorded)
 
     def _restore_tables(self) -> None:
         """After the database was made anew; what is in memory is as new as they are, or newer."""

@@ -6,16 +6,17 @@ neither holds is named: `HistoryDamaged` says which rows. Nothing is ever lost i
 """
 
 import fcntl
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
 import msgspec
+from msgspec.structs import replace
 
 from daemon.events import database, journal, segments
-from daemon.events.codec import GENESIS, Row, chain
+from daemon.events.codec import Row, bears, chain, unchained
 from daemon.events.journal import Base, Read
 from daemon.events.segments import Segment
 
@@ -37,7 +38,7 @@ class Opened(msgspec.Struct, frozen=True):
     base: Base
     """What the journal is to build on."""
     rows: list[Row]
-    """All rows after the base."""
+    """All rows after the base, with their whole hashes."""
     findings: list[str]
     """What was found and done, for a person to read; empty on every ordinary day."""
     anew: bool
@@ -97,7 +98,7 @@ def opened(path: Path, fault: str | None = None) -> Opened:
         # As long as it is open, DuckDB gives the same failed database to whoever asks.
         unless_whole.callback(connection.close)
         base = kept.base if kept is not None else _base(connection, sealed, findings)
-        rows = database.read(connection, base.seq, _ALL)
+        rows = list(_whole(base.hash, database.read(connection, base.seq, _ALL)))
         rows += _completed(connection, kept, rows[-1].seq if rows else base.seq, findings)
         unless_whole.pop_all()
     return Opened(connection, base, rows, findings, anew)
@@ -131,7 +132,7 @@ def _connect_or_replace(
 
 def _shorter(connection: duckdb.DuckDBPyConnection, sealed: Sequence[Segment]) -> str | None:
     """Where the database lacks what was sealed, in words: all that can be told without a journal."""
-    newest, upto = database.last(connection)[0], segments.sealed_to(sealed)
+    newest, upto = database.last(connection), segments.sealed_to(sealed)
     return f"it ends at event {newest}, but events up to {upto} were sealed" if newest < upto else None
 
 
@@ -141,13 +142,13 @@ def _disagreement(connection: duckdb.DuckDBPyConnection, kept: Read) -> str | No
     rows = database.read(connection, max(0, base.seq - 1), _ALL)
     if base.seq:
         if not rows:
-            return f"it ends at event {database.last(connection)[0]}, but events up to {base.seq} were sealed"
-        if rows.pop(0).hash != base.hash:
+            return f"it ends at event {database.last(connection)}, but events up to {base.seq} were sealed"
+        if not bears(rows.pop(0), base.hash):
             return f"its event {base.seq} is not the one that was sealed"
-    if (wrong := _first_unchained(rows, base.hash)) is not None:
+    if (wrong := unchained(rows, base.hash)) is not None:
         return f"its event {wrong} does not follow from the one before"
     for ours, journalled in zip(rows, kept.rows, strict=False):
-        if ours.hash != journalled.hash:
+        if not bears(ours, journalled.hash):
             return f"its event {ours.seq} is not the one in the journal"
     return None
 
@@ -192,7 +193,7 @@ def _put_in_place(path: Path, fresh: Path) -> tuple[duckdb.DuckDBPyConnection, P
 
 
 def _take_in(connection: duckdb.DuckDBPyConnection, segment: Segment) -> None:
-    _, previous = database.last(connection)
+    previous = database.head(connection, database.last(connection))
     try:
         connection.execute(f"INSERT INTO events FROM {segments.source([segment])} ORDER BY seq")
     except database.UNREADABLE as error:
@@ -200,30 +201,27 @@ def _take_in(connection: duckdb.DuckDBPyConnection, segment: Segment) -> None:
             raise
         reason = str(error).splitlines()[0]
     else:
-        wrong = _first_unchained(database.read(connection, segment.first - 1, _ALL), previous)
-        if wrong is None and database.last(connection)[0] == segment.last:
+        wrong = unchained(database.read(connection, segment.first - 1, _ALL), previous)
+        if wrong is None and database.last(connection) == segment.last:
             return
         reason = f"event {wrong or segment.last} is not the one that was sealed"
     raise HistoryDamaged(f"events {segment.first} to {segment.last}: {segment.path} is damaged: {reason}")
 
 
-def _first_unchained(rows: Sequence[Row], previous: bytes) -> int | None:
-    """The first row that does not follow from the one before it."""
+def _whole(previous: bytes, rows: Iterable[Row]) -> Iterator[Row]:
+    """The same rows with their whole hashes: they follow from one that has `previous`."""
     for row in rows:
-        if chain(previous, row) != row.hash:
-            return row.seq
-        previous = row.hash
-    return None
+        previous = chain(previous, row)
+        yield replace(row, hash=previous)
 
 
 def _base(connection: duckdb.DuckDBPyConnection, sealed: Sequence[Segment], findings: list[str]) -> Base:
     """Where a journal has to start that was lost, or never was."""
-    newest, _ = database.last(connection)
+    newest = database.last(connection)
     if newest:
         findings.append(f"the journal was missing and was made anew; the database ends at event {newest}")
     upto = min(newest, segments.sealed_to(sealed))
-    rows = database.read(connection, upto - 1, 1) if upto else []
-    return Base(database.epoch(connection), upto, rows[0].hash if rows else GENESIS)
+    return Base(database.epoch(connection), upto, database.head(connection, upto))
 
 
 def _set_aside(path: Path) -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 import duckdb
 
 from daemon.events import codec, database, redaction, segments
-from daemon.events.codec import GENESIS, Row
+from daemon.events.codec import Row
 from daemon.events.opening import HistoryDamaged, segments_of
 from daemon.events.store import Store
 from daemon.events.types import EventRedacted
@@ -96,12 +96,10 @@ def _rewrite_segments(connection: duckdb.DuckDBPyConnection, folder: Path, new: 
 
 def _check_chain(connection: duckdb.DuckDBPyConnection, first: int, last: int) -> None:
     """Damage must not be sealed anew as if it were right."""
-    before = database.read(connection, first - 2, 1) if first > 1 else []
-    previous = before[0].hash if before else GENESIS
-    for row in database.stream(connection, f"seq BETWEEN {first} AND {last}"):
-        if codec.chain(previous, row) != row.hash:
-            raise HistoryDamaged(f"event {row.seq} is not what was recorded; see `safelight verify`")
-        previous = row.hash
+    before = database.head(connection, first - 1)
+    rows = database.stream(connection, f"seq BETWEEN {first} AND {last}")
+    if (wrong := codec.unchained(rows, before)) is not None:
+        raise HistoryDamaged(f"event {wrong} is not what was recorded; see `safelight verify`")
 
 
 def _rewrite_database(path: Path, new: Mapping[int, bytes]) -> None:
@@ -110,7 +108,7 @@ def _rewrite_database(path: Path, new: Mapping[int, bytes]) -> None:
     """
     fresh = path.with_suffix(".rewritten")
     with duckdb.connect(path, read_only=True) as old:
-        epoch, (last, _) = database.epoch(old), database.last(old)
+        epoch, last = database.epoch(old), database.last(old)
     database.create(fresh, epoch)
     connection = database.connect(fresh)
     try:

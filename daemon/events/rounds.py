@@ -131,7 +131,7 @@ class Batch(Generic[S]):
             position += 1
             ts = datetime.now(UTC)
             row = codec.seal(event, seq=position, ts=ts, cause=cause, previous=head)
-            recorded = Recorded(seq=position, ts=ts, event=event, cause=cause, hash=row.hash)
+            recorded = Recorded(seq=position, ts=ts, event=event, cause=cause, hash=row.hash[: codec.KEPT])
             self._apply(draft, recorded)
             rows.append(row)
             answer.append(recorded)

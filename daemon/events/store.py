@@ -20,9 +20,9 @@ from typing import Any, TypeVar
 
 import duckdb
 
-from daemon.events import database, opening, segments
+from daemon.events import codec, database, opening, segments
 from daemon.events.codec import Row, chain
-from daemon.events.database import last, read
+from daemon.events.database import head, last, read
 from daemon.events.journal import Base, Journal, records
 
 SEAL_AT = 6 * 2**20
@@ -107,9 +107,10 @@ class Store:
     def last(self) -> tuple[int, bytes]:
         """The newest row's seq and hash; 0 and `GENESIS` for an empty log."""
         if not self._ahead:
-            return last(self.connection)
-        newest = self._ahead[-1]  # looked up once: `commit` goes on meanwhile
-        return newest.seq, newest.hash
+            newest = last(self.connection)
+            return newest, head(self.connection, newest)
+        row = self._ahead[-1]  # looked up once: `commit` goes on meanwhile
+        return row.seq, row.hash
 
     def read(self, after: int, limit: int) -> list[Row]:
         """Up to `limit` rows that follow row `after`, in order."""
@@ -161,7 +162,8 @@ class Store:
         if database.refused(error) and not isinstance(error, duckdb.FatalException):
             self.behind = True
             self._appender.clear()
-            if last(self.connection) == (rows[-1].seq, rows[-1].hash):
+            newest = read(self.connection, rows[-1].seq - 1, 2)
+            if [row.hash for row in newest] == [codec.kept(rows[-1])]:
                 return
         else:
             # It is invalid until it is opened again, or not what it should be.
@@ -239,10 +241,9 @@ class Store:
             raise OSError(f"only {free} bytes are free, a checkpoint wants {SPARE}")
         self.connection.execute("CHECKPOINT")
         sealed = segments.sealed_to(segments.found(opening.segments_of(self._path)))
-        rows = self.read(max(0, sealed - 1), 1_000_000)
-        head, rest = (rows[0], rows[1:]) if sealed else (None, rows)
-        self._base = Base(self.epoch, sealed, head.hash if head else self._base.hash)
-        content = records([self._base, *rest])
+        self._base = Base(self.epoch, sealed, head(self.connection, sealed))
+        rows = self.read(sealed, 1_000_000)
+        content = records([self._base, *rows])
         upto = rows[-1].seq if rows else sealed
         with self._turn:  # for as short as can be: commits wait
             self._begin_journal(content + records(row for row in self._ahead if row.seq > upto))

@@ -81,7 +81,7 @@ def _alone(home: Home, result: Audit) -> None:
 def _check_database(
     connection: duckdb.DuckDBPyConnection, home: Home, kept: Read | None, result: Audit
 ) -> Pictures:
-    newest, _ = database.last(connection)
+    newest = database.last(connection)
     epoch = database.epoch(connection)
     ours = kept is not None and kept.base.epoch == epoch
     ahead = [row for row in kept.rows if row.seq > newest] if kept is not None and ours else []

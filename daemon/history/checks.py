@@ -9,7 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from daemon.events import codec, database, segments, sums
-from daemon.events.codec import GENESIS, Row, UnknownEvent, chain
+from daemon.events.codec import GENESIS, Row, UnknownEvent, bears, chain, whole
 from daemon.events.database import UNREADABLE
 from daemon.events.journal import Read
 from daemon.events.types import EventRedacted, FileMissing, FinalDeleted, FinalWritten, Recorded
@@ -90,11 +90,46 @@ def check_copies(folder: Path, audit: Audit) -> None:
             audit.find(f"history/{name}", f"it is not what {copies.POSITION} says")
 
 
+class Link:
+    """The chain's value as it runs along the rows.
+
+    Where one is not as it was recorded, the value is lost until a row has its whole hash again. Nothing can
+    be said of those between, and that is found too.
+    """
+
+    def __init__(self) -> None:
+        """Before row 1."""
+        self._value: bytes | None = GENESIS
+        self._unknown_from = 0
+
+    def check(self, row: Row, audit: Audit) -> None:
+        """Does the next row follow?"""
+        if self._value is None:
+            if whole(row):
+                self.end(row.seq, audit)
+                self._value = row.hash
+            return
+        self._value = chain(self._value, row)
+        if not bears(row, self._value):
+            audit.find(f"event {row.seq}", "its hash does not follow from it and the event before")
+            self.lost(row)
+
+    def lost(self, row: Row) -> None:
+        """This row is not the one that was to come."""
+        self._value = row.hash if whole(row) else None
+        self._unknown_from = row.seq + 1
+
+    def end(self, last: int, audit: Audit) -> None:
+        """Say which rows up to the last cannot be held to the chain."""
+        if self._value is None and last >= self._unknown_from:
+            audit.find("events", f"{_span(self._unknown_from, last)} unchecked: the chain is broken before")
+
+
 def check_rows(rows: Iterable[Row], kept: Read | None, audit: Audit) -> tuple[int, Pictures]:
     """Does each row follow from the one before it, and say something that we understand? And has the journal
     the same? Answers the last row's number, and the pictures that there should be.
     """
-    pictures, forgotten, previous, last = Pictures(), Forgotten(), GENESIS, 0
+    pictures, forgotten, link, last = Pictures(), Forgotten(), Link(), 0
     journalled = (
         {} if kept is None else {row.seq: row.hash for row in kept.rows} | {kept.base.seq: kept.base.hash}
     )
@@ -102,17 +137,19 @@ def check_rows(rows: Iterable[Row], kept: Read | None, audit: Audit) -> tuple[in
         audit.count("events", 1)
         if row.seq != last + 1:
             audit.find("events", f"{_span(last + 1, row.seq - 1)} missing")
-        elif chain(previous, row) != row.hash:
-            audit.find(f"event {row.seq}", "its hash does not follow from it and the event before")
-        if journalled.get(row.seq, row.hash) != row.hash:
+            link.lost(row)
+        else:
+            link.check(row, audit)
+        if not bears(row, journalled.get(row.seq, row.hash)):
             audit.find(f"event {row.seq}", "the journal has another one")
-        previous, last = row.hash, row.seq
+        last = row.seq
         try:
             recorded = codec.open_row(row)
             pictures.learn(recorded)
             forgotten.learn(row, recorded.event)
         except (UnknownEvent, msgspec.DecodeError) as error:
             audit.find(f"event {row.seq}", f"it cannot be read: {error}")
+    link.end(last, audit)
     forgotten.check(audit)
     return last, pictures
 

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from io import BufferedReader
-from itertools import pairwise
 from pathlib import Path
 
 import anyio
@@ -19,7 +18,7 @@ import duckdb
 import msgspec
 
 from daemon.events import database, segments, sums
-from daemon.events.codec import GENESIS, chain
+from daemon.events.codec import unchained
 from daemon.events.opening import HistoryDamaged
 from daemon.events.segments import Segment
 from daemon.history import alone, asking, copies, views
@@ -120,7 +119,7 @@ def _check(folder: Path, opened_segments: Sequence[tuple[Segment, BufferedReader
     listed = sums.listed(folder)
     for segment, file in opened_segments:
         digest = listed.get(segment.path.name)
-        fault = _unchained(segment, file) if digest is None else _digest(file) != digest
+        fault = _unchained(segment, opened_segments) if digest is None else _digest(file) != digest
         if fault:
             raise HistoryDamaged(
                 f"events {segment.first} to {segment.last}: {segment.path} is not what was sealed; "
@@ -128,19 +127,20 @@ def _check(folder: Path, opened_segments: Sequence[tuple[Segment, BufferedReader
             )
 
 
-def _unchained(segment: Segment, file: BufferedReader) -> bool:
+def _unchained(segment: Segment, opened_segments: Sequence[tuple[Segment, BufferedReader]]) -> bool:
     """For a segment whose checksum is lost: does a row not follow from the one before it?"""
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         try:
-            connection.execute(f"CREATE VIEW events AS FROM {_parquet([file])}")
-            rows = database.read(connection, 0, segment.last)
+            connection.execute(
+                f"CREATE VIEW events AS FROM {_parquet([file for _, file in opened_segments])}"
+            )
+            before = database.head(connection, segment.first - 1)
+            rows = database.read(connection, segment.first - 1, segment.last - segment.first + 1)
         except database.UNREADABLE:
             return True
-    if [row.seq for row in rows] != list(range(segment.first, segment.last + 1)):
-        return True
-    first_follows = segment.first > 1 or chain(GENESIS, rows[0]) == rows[0].hash
-    return not first_follows or any(chain(row.hash, later) != later.hash for row, later in pairwise(rows))
+    numbers = [row.seq for row in rows]
+    return numbers != list(range(segment.first, segment.last + 1)) or unchained(rows, before) is not None
 
 
 def _digest(file: BufferedReader) -> str:

@@ -159,10 +159,17 @@ def _unless_stopping(frame: Frame) -> Status:
 
 SQL = """
 WITH begun AS (
-    SELECT job, ts, data->'prompt' AS prompt, (data->>'first_frame')::BIGINT + place AS id, place, seed,
-        (data->>'$.prompt.steps')::BIGINT + coalesce((data->>'$.prompt.hires.steps')::BIGINT, 0)
-            AS steps_in_all
-    FROM (SELECT job, ts, data, unnest(data->'$.seeds[*]')::BIGINT AS seed,
+    SELECT job, ts, prompt[1] AS project_id, prompt[2] AS model, prompt[3] AS prompt,
+        prompt[4] AS negative_prompt, prompt[5]::BIGINT AS width, prompt[6]::BIGINT AS height,
+        prompt[7]::DOUBLE AS cfg_scale,
+        coalesce(prompt[8], 'euler') AS sampler, coalesce(prompt[9], 'ddim_uniform') AS scheduler,
+        prompt[10]::BIGINT AS priority, prompt[11]::BIGINT + coalesce(prompt[12]::BIGINT, 0) AS steps,
+        prompt[13]::BIGINT + place AS id, place, seed
+    FROM (SELECT job, ts, json_extract_string(data, ['$.prompt.project', '$.prompt.model', '$.prompt.prompt',
+                '$.prompt.negative_prompt', '$.prompt.width', '$.prompt.height', '$.prompt.cfg_scale',
+                '$.prompt.sampler', '$.prompt.scheduler', '$.prompt.priority', '$.prompt.steps',
+                '$.prompt.hires.steps', '$.first_frame']) AS prompt,
+            unnest(data->'$.seeds[*]')::BIGINT AS seed,
             generate_subscripts(data->'$.seeds[*]', 1) - 1 AS place
         FROM scope WHERE type = 'JobAccepted')
 ), story AS (
@@ -183,56 +190,53 @@ WITH begun AS (
     SELECT frame, count(*) AS deaths FROM scope
     WHERE type = 'FrameInterrupted' AND data->>'why' = 'device_died'
         AND coalesce((data->>'together')::BIGINT, 1) = 1 GROUP BY frame
+), named AS (
+    SELECT story.*, seq, ts, type, json_extract_string(data,
+        ['step', 'path', 'device', 'generator', 'attempt', 'message']) AS said
+    FROM scope JOIN story USING (frame)
+    WHERE seq IN (last_seq, created, taken_up, resumed, previewed, written, cancelled, failed, turned)
+), told AS (
+    SELECT frame, any_value(ts) FILTER (seq = last_seq) AS updated_at,
+        any_value(ts) FILTER (seq = created) AS created_at,
+        any_value(ts) FILTER (seq = greatest(written, cancelled, failed)) AS finished_at,
+        any_value(type) FILTER (seq = turned) AS turn,
+        any_value(said[4]) FILTER (seq = created) AS generator,
+        any_value(said[3]) FILTER (seq = taken_up) AS device,
+        any_value(said[2]) FILTER (seq = taken_up) AS preview,
+        any_value(said[2]) FILTER (seq = written) AS final,
+        any_value(said[2]) FILTER (seq = cancelled) AS part,
+        any_value(said[1]) FILTER (seq = greatest(created, resumed, previewed, written, cancelled)) AS step,
+        any_value(said[5]) FILTER (seq = greatest(resumed, failed)) AS attempt,
+        any_value(said[6]) FILTER (seq = failed) AS message
+    FROM named GROUP BY frame
 ), moved AS (
     SELECT job, seq, ts, (data->>'priority')::BIGINT AS priority FROM scope WHERE type = 'JobReprioritised'
-), told AS (
-    SELECT seq, ts, type, data FROM scope SEMI JOIN (
-        SELECT unnest([last_seq, created, taken_up, resumed, previewed, written, cancelled, failed, turned])
-            AS seq FROM story) AS named USING (seq)
+), reprioritised AS (
+    SELECT id, max(seq) AS seq, arg_max(moved.ts, seq) AS ts, arg_max(moved.priority, seq) AS priority
+    FROM begun JOIN moved USING (job) LEFT JOIN story ON frame = id
+    WHERE seq <= coalesce(greatest(written, cancelled, failed), seq) GROUP BY id
 )
 SELECT id, begun.job AS job_id, place AS "index",
-    CASE turn.type WHEN 'FinalWritten' THEN 'done' WHEN 'FrameCancelled' THEN 'cancelled'
+    CASE turn WHEN 'FinalWritten' THEN 'done' WHEN 'FrameCancelled' THEN 'cancelled'
         WHEN 'FrameFailed' THEN 'failed' WHEN 'CancelRequested' THEN 'stopping'
         WHEN 'FrameCreated' THEN 'running' WHEN 'FrameResumed' THEN 'running' ELSE 'queued' END AS status,
-    prompt->>'project' AS project_id, prompt->>'model' AS model, prompt->>'prompt' AS prompt,
-    prompt->>'negative_prompt' AS negative_prompt, seed, (prompt->>'width')::BIGINT AS width,
-    (prompt->>'height')::BIGINT AS height, (prompt->>'cfg_scale')::DOUBLE AS cfg_scale,
-    coalesce(prompt->>'sampler', 'euler') AS sampler,
-    coalesce(prompt->>'scheduler', 'ddim_uniform') AS scheduler,
-    coalesce(moved.priority, (prompt->>'priority')::BIGINT) AS priority,
+    project_id, model, prompt, negative_prompt, seed, width, height, cfg_scale, sampler, scheduler,
+    coalesce(reprioritised.priority, begun.priority) AS priority,
     CASE greatest(created, resumed, previewed, written, cancelled)
-        WHEN written THEN steps_in_all
-        WHEN cancelled THEN (cancel.data->>'step')::BIGINT
-        WHEN previewed THEN (preview.data->>'step')::BIGINT
-        WHEN resumed THEN (resume.data->>'step')::BIGINT ELSE 0 END AS step,
-    steps_in_all AS steps,
-    CASE greatest(resumed, failed) WHEN failed THEN (failure.data->>'attempt')::BIGINT
-        WHEN resumed THEN (resume.data->>'attempt')::BIGINT ELSE 1 END AS attempt,
-    coalesce(deaths, 0) AS device_deaths,
-    creation.data->>'generator' AS generator, taking.data->>'device' AS device,
-    CASE WHEN gone IS NULL OR written > gone
-        THEN coalesce(final.data->>'path', cancel.data->>'path') END AS path,
-    CASE WHEN deleted IS NULL OR taken_up > deleted THEN taking.data->>'path' END AS preview,
-    CASE WHEN written IS NULL OR failed > written THEN failure.data->>'message' END AS error,
-    begun.ts AS queued_at, creation.ts AS created_at,
-    CASE WHEN moved.seq > coalesce(last_seq, 0) THEN moved.ts
-        ELSE coalesce(newest.ts, begun.ts) END AS updated_at,
-    ending.ts AS finished_at
+        WHEN written THEN steps WHEN created THEN 0 ELSE coalesce(told.step::BIGINT, 0) END AS step,
+    steps, coalesce(attempt::BIGINT, 1) AS attempt, coalesce(deaths, 0) AS device_deaths, generator, device,
+    CASE WHEN gone IS NULL OR written > gone THEN coalesce(final, part) END AS path,
+    CASE WHEN deleted IS NULL OR taken_up > deleted THEN told.preview END AS preview,
+    CASE WHEN written IS NULL OR failed > written THEN message END AS error,
+    begun.ts AS queued_at, created_at,
+    CASE WHEN reprioritised.seq > coalesce(last_seq, 0) THEN reprioritised.ts
+        ELSE coalesce(told.updated_at, begun.ts) END AS updated_at,
+    finished_at
 FROM begun
     LEFT JOIN story ON story.frame = id
-    LEFT JOIN deaths ON deaths.frame = story.frame
-    LEFT JOIN told AS newest ON newest.seq = last_seq
-    LEFT JOIN told AS creation ON creation.seq = created
-    LEFT JOIN told AS taking ON taking.seq = taken_up
-    LEFT JOIN told AS resume ON resume.seq = resumed
-    LEFT JOIN told AS preview ON preview.seq = previewed
-    LEFT JOIN told AS final ON final.seq = written
-    LEFT JOIN told AS cancel ON cancel.seq = cancelled
-    LEFT JOIN told AS failure ON failure.seq = failed
-    LEFT JOIN told AS turn ON turn.seq = turned
-    LEFT JOIN told AS ending ON ending.seq = greatest(written, cancelled, failed)
-    ASOF LEFT JOIN moved ON moved.job = begun.job
-        AND coalesce(greatest(written, cancelled, failed), 9223372036854775807) >= moved.seq
+    LEFT JOIN told ON told.frame = id
+    LEFT JOIN deaths ON deaths.frame = id
+    LEFT JOIN reprioritised USING (id)
 """
 """The same rows from the events in `scope`, for the rebuild: what a frame is follows from the last event of
 each kind. It holds for every history that the laws let happen, and `compare` holds it to the fold."""

@@ -74,15 +74,16 @@ WITH ended AS (
     SELECT job, arg_max((data->>'priority')::BIGINT, seq) AS priority
     FROM scope WHERE type = 'JobReprioritised' GROUP BY job
 )
-SELECT accepted.job AS id, data->>'$.source.name' AS source, data->>'$.prompt.project' AS project_id,
-    data->>'$.prompt.model' AS model, data->>'$.prompt.prompt' AS prompt,
-    coalesce(moved.priority, (data->>'$.prompt.priority')::BIGINT) AS priority,
-    (data->>'first_frame')::BIGINT AS first_frame,
-    json_array_length(data, '$.seeds') AS count,
+SELECT accepted.job AS id, said[1] AS source, said[2] AS project_id, said[3] AS model, said[4] AS prompt,
+    coalesce(moved.priority, said[5]::BIGINT) AS priority, said[6]::BIGINT AS first_frame, count,
     coalesce(done, 0) AS done, coalesce(cancelled, 0) AS cancelled, coalesce(failed, 0) AS failed,
-    accepted.ts AS accepted_at,
-    CASE WHEN done + cancelled + failed = json_array_length(data, '$.seeds') THEN last.ts END AS finished_at
-FROM (FROM scope WHERE type = 'JobAccepted') AS accepted
+    accepted.ts AS accepted_at, CASE WHEN done + cancelled + failed = count THEN last.ts END AS finished_at
+FROM (
+        SELECT job, ts, json_extract_string(data, ['$.source.name', '$.prompt.project', '$.prompt.model',
+            '$.prompt.prompt', '$.prompt.priority', '$.first_frame']) AS said,
+            json_array_length(data, '$.seeds') AS count
+        FROM scope WHERE type = 'JobAccepted'
+    ) AS accepted
     LEFT JOIN ended ON ended.job = accepted.job
     LEFT JOIN (SELECT seq, ts FROM scope SEMI JOIN ended ON ended.last_seq = scope.seq) AS last
         ON last.seq = ended.last_seq

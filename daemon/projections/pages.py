@@ -110,7 +110,7 @@ def wall(connection: duckdb.DuckDBPyConnection, seq: int) -> Wall:
         found = [rows.read(Frame, one) for one in connection.execute(query).fetchall()]
         ((total,),) = connection.execute(_TOTAL.format(seq=seq)).fetchall()
         paused_by = restoring.paused_by(connection, seq)
-        paces = throughput.told(restoring.paces(connection, seq))
+        paces = throughput.told(restoring.paces_by(connection, seq))
     finally:
         connection.rollback()
     ended = [frame.id for frame in found if frame.status in ENDED and frame.preview is None]

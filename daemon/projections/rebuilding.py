@@ -16,7 +16,7 @@ import msgspec
 from anyio import to_thread
 
 from daemon.events.log import Log
-from daemon.projections import rows, tables
+from daemon.projections import kept, rows, tables
 from daemon.projections.state import State
 from daemon.projections.tables import TABLES, VERSION
 
@@ -91,6 +91,7 @@ def position(connection: duckdb.DuckDBPyConnection) -> int:
 def make(connection: duckdb.DuckDBPyConnection) -> None:
     """Make the tables from the log, whatever is there of them. Nobody else may be using the database."""
     connection.execute(POSITIONS)
+    connection.execute(kept.DROP)
     for table in TABLES:
         connection.execute(f"DROP TABLE IF EXISTS {table}")
     upto = _make_fresh(connection)

@@ -3,17 +3,17 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import duckdb
 import msgspec
 
-from daemon.projections import rebuilding, rows
-from daemon.projections.frames import BEING_MADE
+from daemon.projections import kept, rebuilding, rows, throughput
+from daemon.projections.frames import BEING_MADE, ENDED
 from daemon.projections.state import KEPT, Key, State
 from daemon.projections.tables import TABLES, VERSION, VIEWS
-from daemon.projections.throughput import Clock, Kind, Pace
+from daemon.projections.throughput import Clock, Pace
 from daemon.prompts import Prompt
 
 
@@ -22,46 +22,49 @@ def restore(connection: duckdb.DuckDBPyConnection, state: State) -> None:
 
     Tables that are missing, or of another version, are made from the log first.
     """
-    _prepare(connection)
-    state.position = rebuilding.position(connection)
-    if not state.position:
-        return
-    wanted = _wanted_frames(connection)
-    state.remember(
-        {
-            "frames": _found(connection, "frames", f"WHERE {wanted} ORDER BY id"),
-            "jobs": _found(connection, "jobs", "WHERE finished_at IS NULL"),
-        }
-    )
+    state.position = _prepared(connection)
+    if state.position and not kept.recall(state, VERSION, connection):
+        gather(connection, state)
+
+
+def gather(connection: duckdb.DuckDBPyConnection, state: State) -> None:
+    """The same from the rows of the tables, as after a crash."""
+    job, frame, still = _numbers(connection)
+    state.next_job, state.next_frame = (job or 0) + 1, (frame or 0) + 1
+    # In the order of their numbers, which is that of the queue.
+    found = sorted(_found(connection, "frames", _wanted(frame or 0, still)), key=attrgetter("id"))
+    state.remember({"frames": found, "paces": _found(connection, "paces", "")})
+    if any(frame.status not in ENDED for frame in found):
+        state.remember({"jobs": _found(connection, "jobs", "WHERE finished_at IS NULL")})
     state.reasons.update(_reasons(connection, list(state.open)))
     being_made = [number for number in state.open if state.frames[number].status in BEING_MADE]
     state.clocks.update(_clocks(connection, being_made, state.position))
     state.prompts.update(_prompts(connection, list(state.jobs)))
-    state.paces.update(paces(connection))
     state.paused_by = paused_by(connection, state.position)
-    ((job, frame),) = connection.execute(
-        "SELECT (SELECT max(id) FROM jobs), (SELECT max(id) FROM frames)"
-    ).fetchall()
-    state.next_job, state.next_frame = (job or 0) + 1, (frame or 0) + 1
 
 
-def _wanted_frames(connection: duckdb.DuckDBPyConnection) -> str:
-    """A condition for what is open, and the newest that ended.
-
-    Looked for in few columns first, and of the rest only from the first of them on: a long table is not read
-    through for all of its.
-    """
-    found = connection.execute(
-        f"""
-        (SELECT id FROM frames WHERE finished_at IS NULL)
-        UNION (SELECT id FROM frames WHERE preview IS NOT NULL)
-        UNION (SELECT id FROM frames WHERE finished_at IS NOT NULL ORDER BY id DESC LIMIT {KEPT})
+def _numbers(connection: duckdb.DuckDBPyConnection) -> tuple[int | None, int | None, list[int] | None]:
+    """The newest job and frame, and the frames with something left to do."""
+    ((job, frame, still),) = connection.execute(
+        """
+        SELECT (SELECT max(id) FROM jobs), (SELECT max(id) FROM frames),
+            (SELECT list(id) FROM frames WHERE finished_at IS NULL OR preview IS NOT NULL)
         """
     ).fetchall()
-    if not found:
-        return "false"
-    numbers = sorted(number for (number,) in found)
-    return f"id >= {numbers[0]} AND id IN ({', '.join(map(str, numbers))})"
+    return job, frame, still
+
+
+def _wanted(newest: int, still: Sequence[int] | None) -> str:
+    """Where to look for these frames and the last `KEPT` that ended; it finds a few more where some are open.
+
+    Only from the first of them on: a long table is not read through for all of its columns.
+    """
+    numbers = sorted(still or ())
+    recent = newest - KEPT - len(numbers)
+    older = [number for number in numbers if number <= recent]
+    if not older:
+        return f"WHERE id > {recent}"
+    return f"WHERE id >= {older[0]} AND (id > {recent} OR id IN ({', '.join(map(str, older))}))"
 
 
 def recall(connection: duckdb.DuckDBPyConnection, keys: Sequence[Key]) -> Mapping[str, Sequence[Any]]:
@@ -168,30 +171,27 @@ def paused_by(connection: duckdb.DuckDBPyConnection, position: int) -> str | Non
     return found[0][0] if found else None
 
 
-def paces(connection: duckdb.DuckDBPyConnection, by: int | None = None) -> list[tuple[Kind, Pace]]:
-    """What each kind of picture took, of all that have ended, or had ended by that event."""
-    then = "" if by is None else f"WHERE frame IN ({_ENDED_BY.format(seq=by)})"
-    found = connection.execute(
-        f"""
-        SELECT model, width, height, sampler, count(*) FILTER (outcome = 'done'),
-            coalesce(sum(picture_us) FILTER (outcome = 'done'), 0)::BIGINT,
-            sum(timed_steps)::BIGINT, sum(timed_us)::BIGINT
-        FROM timings {then} GROUP BY model, width, height, sampler
-        """
-    ).fetchall()
-    return [((model, width, height, sampler), Pace(*sums)) for model, width, height, sampler, *sums in found]
+def paces_by(connection: duckdb.DuckDBPyConnection, seq: int) -> list[Pace]:
+    """What each kind of picture took, of all that had ended by that event."""
+    found = connection.execute(throughput.PACES.format(timings=_ENDED_BY.format(seq=seq))).fetchall()
+    return [rows.read(Pace, one) for one in found]
 
 
-_ENDED_BY = """
-SELECT frame FROM events WHERE type IN ('FinalWritten', 'FrameCancelled', 'FrameFailed') AND seq <= {seq}
-"""
+_ENDED_BY = """(
+FROM timings WHERE frame IN (
+    SELECT frame FROM events WHERE type IN ('FinalWritten', 'FrameCancelled', 'FrameFailed') AND seq <= {seq})
+)"""
 
 
-def _prepare(connection: duckdb.DuckDBPyConnection) -> None:
-    connection.execute(rebuilding.POSITIONS)
-    found = connection.execute("SELECT name, version FROM projections").fetchall()
-    if sorted(found) == sorted((name, VERSION) for name in TABLES):
-        return
-    rebuilding.make(connection)
-    for name, sql in VIEWS.items():
-        connection.execute(f"CREATE OR REPLACE VIEW {name} AS {sql}")
+def _prepared(connection: duckdb.DuckDBPyConnection) -> int:
+    """Have the tables there; answers their position."""
+    try:
+        found = connection.execute("SELECT name, version, seq FROM projections").fetchall()
+    except duckdb.CatalogException:
+        found = []
+    if sorted((name, version) for name, version, _ in found) != sorted((name, VERSION) for name in TABLES):
+        rebuilding.make(connection)
+        for name, sql in VIEWS.items():
+            connection.execute(f"CREATE OR REPLACE VIEW {name} AS {sql}")
+        return rebuilding.position(connection)
+    return min(int(seq) for _, _, seq in found)

@@ -39,7 +39,7 @@ from daemon.projections.claims import Claim, claim
 from daemon.projections.frames import ENDED, Frame, FrameEvent
 from daemon.projections.jobs import Job
 from daemon.projections.laws import Refused, Unknown, check, check_queue
-from daemon.projections.throughput import Clock, Kind, Pace, Timing
+from daemon.projections.throughput import Clock, Pace, Timing
 from daemon.prompts import Prompt
 
 KEPT = 200
@@ -92,8 +92,8 @@ class State:
         self.timings: MutableMapping[int, Timing] = {}
         """Those that the tables do not have yet."""
         self.clocks: MutableMapping[int, Clock | None] = {}
-        self.paces: MutableMapping[Kind, Pace] = {}
-        """What each kind of picture took so far."""
+        self.paces: MutableMapping[str, Pace] = {}
+        """What each kind of picture took so far; all of them, always."""
         self.reasons: MutableMapping[int, int] = {}
         """The event that each frame's next one answers: its job's acceptance, then a request to stop."""
         self.prompts: MutableMapping[int, Prompt] = {}
@@ -115,13 +115,14 @@ class State:
 
     def _name_tables(self) -> None:
         self._tables = {
-            "frames": self.frames, "jobs": self.jobs, "claims": self.claims, "timings": self.timings
+            "frames": self.frames, "jobs": self.jobs, "claims": self.claims,
+            "timings": self.timings, "paces": self.paces,
         }  # fmt: skip
 
     def _layers(self) -> Iterator[tuple[str, MutableMapping[Any, Any]]]:
         """Everything that a fork layers."""
         yield from self._tables.items()
-        for name in ("clocks", "paces", "reasons", "prompts"):
+        for name in ("clocks", "reasons", "prompts"):
             yield name, getattr(self, name)
 
     def fork(self) -> Self:
@@ -262,8 +263,8 @@ class State:
         if clock is not None and isinstance(event, _FRAME_ENDS):
             timing = throughput.timing(clock, self.frames[event.frame], recorded.ts)
             self._put_row("timings", event.frame, timing)
-            kind = throughput.kind(timing)
-            self.paces[kind] = self.paces.get(kind, Pace()).plus(timing)
+            pace = self.paces.get(throughput.kind(timing)) or throughput.pace(timing)
+            self._put_row("paces", pace.kind, pace.plus(timing))
         self.clocks[event.frame] = throughput.tick(clock, event, recorded.ts)
 
     def take_changes(self) -> Changes:
@@ -274,6 +275,11 @@ class State:
         for keys in self._changed.values():
             keys.clear()
         return changes
+
+    @property
+    def flushed(self) -> bool:
+        """The tables have every row as it is."""
+        return not any(self._changed.values())
 
     def give_back(self, changes: Changes) -> None:
         """Count these rows as changed still: what they were taken for did not happen."""
@@ -295,7 +301,9 @@ class State:
         if table == "frames":
             ended = sorted(self.frames.keys() - self.open.keys())
             return {*self.open, *ended[-KEPT:]}
-        return {job.id for job in self.jobs.values() if job.left} if table == "jobs" else set()
+        if table == "jobs":
+            return {job.id for job in self.jobs.values() if job.left}
+        return {*self.paces} if table == "paces" else set()
 
     def lacks(self, keys: Iterable[Key]) -> list[Key]:
         """Those of the rows that are not in memory and may be in the tables."""

@@ -14,16 +14,16 @@ import msgspec
 from anyio.abc import TaskStatus
 
 from daemon.events.log import Log
-from daemon.projections import claims, frames, jobs, rows, throughput
+from daemon.projections import claims, frames, jobs, kept, rows, throughput
 from daemon.projections.claims import Claim
 from daemon.projections.frames import Frame
 from daemon.projections.jobs import Job
 from daemon.projections.state import Changes, State
-from daemon.projections.throughput import Timing
+from daemon.projections.throughput import Pace, Timing
 
 EVERY = 0.5
 """Seconds between flushes. Upserting in every commit would cost four to five times the throughput."""
-VERSION = 4
+VERSION = 5
 """Of the tables' columns; tables of another version are dropped and made again."""
 
 logger = logging.getLogger(__name__)
@@ -41,13 +41,17 @@ TABLES: dict[str, Projection] = {
     "jobs": Projection(Job, jobs.SQL),
     "claims": Projection(Claim, claims.SQL),
     "timings": Projection(Timing, throughput.SQL),
+    "paces": Projection(Pace, throughput.PACES.format(timings="fresh_timings")),
 }
 """In the order of a rebuild: a projection may read `fresh_…` of those before it."""
 VIEWS = {"throughput": throughput.VIEW}
 
 
 async def run(log: Log[State], *, task_status: TaskStatus[None]) -> None:
-    """Keep the tables up with the log; started once they are. Flushes once more when cancelled."""
+    """Keep the tables up with the log; started once they are.
+
+    When cancelled, flushes once more, and puts down what memory holds for the next start.
+    """
     position = await flush(log)
     task_status.started()
     try:
@@ -58,6 +62,15 @@ async def run(log: Log[State], *, task_status: TaskStatus[None]) -> None:
     finally:
         with anyio.CancelScope(shield=True):
             await flush(log)
+            await _keep(log)
+
+
+async def _keep(log: Log[State]) -> None:
+    if log.state.flushed:
+        try:
+            await log.transaction(partial(kept.keep, VERSION, log.state.position, kept.content(log.state)))
+        except duckdb.Error as error:
+            logger.warning("what memory holds was not put down, the next start takes longer: %s", error)
 
 
 async def flush(log: Log[State]) -> int:

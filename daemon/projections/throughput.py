@@ -6,7 +6,7 @@ SQL for the rebuild, and a view that sums it up. A snapshot tells each `Pace`, f
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from operator import itemgetter
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -61,9 +61,16 @@ class Clock(msgspec.Struct, frozen=True, gc=False):
     last: tuple[datetime, int] | None = None
 
 
-class Pace(msgspec.Struct, frozen=True, gc=False):
-    """What one kind of picture took so far; sums over its timings."""
+class Pace(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What one kind of picture took so far: sums over the timings of those that take about the same time a
+    step."""
 
+    kind: str
+    """Size, sampler and model, as `kind` has them."""
+    model: str
+    width: int
+    height: int
+    sampler: str
     pictures: int = 0
     picture_us: int = 0
     timed_steps: int = 0
@@ -72,28 +79,30 @@ class Pace(msgspec.Struct, frozen=True, gc=False):
     def plus(self, timing: Timing) -> "Pace":
         """With one more."""
         done = timing.outcome == "done"
-        return Pace(
-            self.pictures + done,
-            self.picture_us + done * timing.picture_us,
-            self.timed_steps + timing.timed_steps,
-            self.timed_us + timing.timed_us,
+        return replace(
+            self,
+            pictures=self.pictures + done,
+            picture_us=self.picture_us + done * timing.picture_us,
+            timed_steps=self.timed_steps + timing.timed_steps,
+            timed_us=self.timed_us + timing.timed_us,
         )
 
 
-Kind = tuple[str, int, int, str]
-"""Model, width, height, sampler: pictures that take about the same time a step."""
-
-
-def kind(timing: Timing) -> Kind:
+def kind(timing: Timing) -> str:
     """Which pictures this one speaks for."""
-    return timing.model, timing.width, timing.height, timing.sampler
+    return f"{timing.width}x{timing.height} {timing.sampler} {timing.model}"
 
 
-def told(paces: Iterable[tuple[Kind, Pace]]) -> list[dict[str, Any]]:
+def pace(timing: Timing) -> Pace:
+    """Of the pictures that this one speaks for, before the first has ended."""
+    size = {"width": timing.width, "height": timing.height}
+    return Pace(kind=kind(timing), model=timing.model, sampler=timing.sampler, **size)
+
+
+def told(paces: Iterable[Pace]) -> list[dict[str, Any]]:
     """Paces as a snapshot has them, in the order of their kinds."""
-    names = ("model", "width", "height", "sampler")
-    ordered = sorted(paces, key=itemgetter(0))
-    return [{**dict(zip(names, each, strict=True)), **asdict(pace)} for each, pace in ordered]
+    ordered = sorted(paces, key=attrgetter("model", "width", "height", "sampler"))
+    return [{name: value for name, value in asdict(each).items() if name != "kind"} for each in ordered]
 
 
 def tick(clock: Clock | None, event: Event, ts: datetime) -> Clock | None:
@@ -179,3 +188,12 @@ FROM fresh_frames AS frames JOIN ended ON ended.frame = frames.id
     LEFT JOIN timed ON timed.frame = frames.id
 """
 """The same rows from the events in `scope`, after `fresh_frames` has been made of them."""
+
+PACES = """
+SELECT concat(width, 'x', height, ' ', sampler, ' ', model) AS kind, model, width, height, sampler,
+    count(*) FILTER (outcome = 'done') AS pictures,
+    coalesce(sum(picture_us) FILTER (outcome = 'done'), 0)::BIGINT AS picture_us,
+    sum(timed_steps)::BIGINT AS timed_steps, sum(timed_us)::BIGINT AS timed_us
+FROM {timings} GROUP BY ALL
+"""
+"""Their sums, over a table of them."""

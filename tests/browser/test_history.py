@@ -104,7 +104,7 @@ def test_a_picture_is_looked_at_copied_and_made_again(page: Page, daemon: Daemon
     story = shown.locator(".story .event")
     expect(story.first).to_have_attribute("data-type", "JobAccepted")
     story.first.locator("summary").click()
-    expect(story.first.locator(".whole-hash")).to_have_text(re.compile("hash [0-9a-f]{64}"))
+    expect(story.first.locator(".whole-hash")).to_have_text(re.compile("hash [0-9a-f]{24}"))
 
     with page.expect_download() as downloading:
         shown.locator(".download").click()

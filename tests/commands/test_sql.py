@@ -10,6 +10,7 @@ import pytest
 from rich.cells import cell_len
 
 from daemon.commands import rows
+from daemon.events.codec import KEPT
 from daemon.settings import Home
 from tests.commands.typing import typed
 from tests.history.homes import EACH
@@ -37,7 +38,7 @@ def test_rows_for_programs(past: Home) -> None:
     assert (first["seq"], first["frame"], first["x"], first["a"], first["a_1"]) == (1, None, None, 1, 2)
     assert first["data"]["prompt"]["prompt"] == "a red fox"
     assert first["ts"].endswith("Z")
-    assert len(first["hash"]) == 64
+    assert len(first["hash"]) == 2 * KEPT
     assert len(answer.rows) == 8 * EACH
     assert typed(past, "sql", "SELECT 1 AS one WHERE false", "--json").rows == []
 

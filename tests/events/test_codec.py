@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from daemon.events import codec, versions
 from daemon.events.types import BY_NAME, DaemonStarted, Event, ModelLoaded
+from tests.events.histories import rows
 from tests.stories import accepted, created, finished, previewed
 
 EVENTS: list[Event] = [accepted(), created(), previewed(1), finished()]
@@ -63,6 +64,31 @@ def test_every_column_is_in_the_chain(change: dict[str, object]) -> None:
 def test_the_row_before_is_in_the_chain() -> None:
     """A removed or reordered row shows at its successor."""
     assert sealed(created()).hash != sealed(created(), previous=hashlib.sha256(b"other").digest()).hash
+
+
+@given(st.integers(1, 60), st.integers(0, 59), st.booleans())
+@settings(max_examples=100)
+def test_what_rows_keep_is_enough_to_go_on(count: int, before: int, older: bool) -> None:
+    """From the last rows that a reader has, `ANCHOR` of them or all; older rows have whole hashes."""
+    every = rows(count)
+    found = [row if older and row.seq % 3 else replace(row, hash=codec.kept(row)) for row in every]
+    assert codec.unchained(found) is None
+    assert codec.head(found) == every[-1].hash
+    assert codec.head(found[-codec.ANCHOR :]) == every[-1].hash
+    if before < count:
+        assert codec.unchained(found[before:], every[before - 1].hash if before else codec.GENESIS) is None
+
+
+@given(st.integers(1, 40), st.integers(0, 31), st.integers(0, 7))
+@settings(max_examples=100)
+def test_no_bit_of_what_is_kept_can_be_another(seq: int, byte: int, bit: int) -> None:
+    """Nor may any of it be missing."""
+    row = rows(seq)[-1]
+    kept = bytearray(codec.kept(row))
+    kept[byte % len(kept)] ^= 1 << bit
+    assert not codec.bears(replace(row, hash=bytes(kept)), row.hash)
+    assert not codec.bears(replace(row, hash=codec.kept(row)[:-1]), row.hash)
+    assert codec.bears(replace(row, hash=codec.kept(row)), row.hash)
 
 
 def test_an_event_from_a_later_version_is_refused_by_name() -> None:

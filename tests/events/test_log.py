@@ -40,11 +40,8 @@ def check_chain(path: Path) -> int:
     store = Store(path)
     rows = store.read(0, 1_000_000)
     store.close()
-    previous = codec.GENESIS
-    for number, row in enumerate(rows, start=1):
-        assert row.seq == number
-        assert codec.chain(previous, row) == row.hash
-        previous = row.hash
+    assert [row.seq for row in rows] == list(range(1, len(rows) + 1))
+    assert codec.unchained(rows) is None
     return len(rows)
 
 

@@ -38,10 +38,7 @@ def held(path: Path, copy: Path) -> list[int]:
     store = Store(copy / path.name)
     rows = store.read(0, 10**6)
     store.close()
-    previous = codec.GENESIS
-    for row in rows:
-        assert codec.chain(previous, row) == row.hash
-        previous = row.hash
+    assert codec.unchained(rows) is None
     return [row.seq for row in rows]
 
 

@@ -35,6 +35,7 @@ from tests.stories import (
     failed,
     finished,
     interrupted,
+    paused,
     previewed,
     prompt,
     resumed,
@@ -126,6 +127,46 @@ async def test_a_start_reads_what_is_open_and_not_the_whole_log(tmp_path: Path) 
         assert log.state.paces == paces
         assert (log.state.next_job, log.state.next_frame) == (total + 2, total + 3)
         assert log.state.position == log.position == request.seq
+
+
+async def test_what_memory_held_is_what_the_tables_say(tmp_path: Path) -> None:
+    """Put down at a clean end and taken up at the next start: the same as gathering it."""
+    path = tmp_path / "history.duckdb"
+    async with kept(path) as log:
+        for number in range(1, KEPT + 3):
+            await whole_picture(log, number)
+        await log.append(accepted(KEPT + 3, KEPT + 3, (1, 2, 3)))
+        await log.append(created(KEPT + 3, KEPT + 3))
+        await log.append(previewed(1, KEPT + 3, KEPT + 3))
+        await log.append(paused())
+    taken_up, gathered = State(), State()
+    with duckdb.connect(path) as connection:
+        restoring.restore(connection, taken_up)
+        connection.execute("DROP TABLE kept")
+        restoring.restore(connection, gathered)
+    assert taken_up.clocks
+    assert held(taken_up) == held(gathered)
+
+
+async def test_what_memory_held_counts_for_those_tables_alone(tmp_path: Path) -> None:
+    """Not once they have gone on without it, as before a kill -9; nor where they are made anew."""
+    path = tmp_path / "history.duckdb"
+    async with kept(path) as log:
+        await log.append(accepted(1, 1))
+    async with opened(path, State(), restoring) as log:
+        await log.append(created(1, 1))
+        await tables.flush(log)  # and no end to it: nothing is put down
+    async with opened(path, State(), restoring) as log:
+        assert log.state.frames[1].status == "running"
+    with duckdb.connect(path) as connection:
+        rebuilding.make(connection)
+        assert not connection.execute("FROM duckdb_tables() WHERE table_name = 'kept'").fetchall()
+
+
+def held(state: State) -> dict[str, Any]:
+    """All that a state says of itself, but for clocks that stand still."""
+    clocks = {frame: clock for frame, clock in state.clocks.items() if clock is not None}
+    return {name: value for name, value in vars(state).items() if name != "_tables"} | {"clocks": clocks}
 
 
 async def test_tables_that_lag_behind_are_caught_up_from_the_log(tmp_path: Path) -> None:
