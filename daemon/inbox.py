@@ -190,8 +190,11 @@ class Inbox:
 
 def needs(drop: Drop) -> list[Key]:
     """What the decision on a drop looks at."""
-    jobs = len(drop.verdict.prompts) if isinstance(drop.verdict, Sheet) else 1
-    return decisions.claim_keys(drop.source.claim, jobs)
+    verdict = drop.verdict
+    # Without a key, the same claim is the same content: no drop of several jobs can have had that of one.
+    if not isinstance(verdict, Sheet) or (verdict.key is None and len(verdict.prompts) == 1):
+        return [("claims", drop.source.claim)]
+    return decisions.claim_keys(drop.source.claim, len(verdict.prompts))
 
 
 def decision(drop: Drop) -> Callable[[State], Sequence[Event]]:

@@ -224,9 +224,10 @@ class Log(Generic[S]):
     async def recall(self, keys: Sequence[Key]) -> None:
         """Have these rows of the tables in memory, if they exist, when this returns; not for long."""
         if self._memory is not None and self.state.lacks(keys):
+            # All of them: while this waits for its turn, a flush may let go of one that is in memory now.
+            recall = partial(self._recalled, self._memory, keys)
             try:
                 async with self.recalling:
-                    recall = partial(self._recalled, self._memory, self.state.lacks(keys))
                     self.state.remember(await to_thread.run_sync(recall))
             except database.UNREADABLE as error:
                 await self._examine(error)
