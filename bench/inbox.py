@@ -22,7 +22,7 @@ import anyio
 import msgspec
 from watchfiles import awatch
 
-from daemon.app import SWITCH
+from daemon.app import tune
 from daemon.drops import prepare
 from daemon.events.log import Log, opened
 from daemon.inbox import CAP, Inbox
@@ -159,7 +159,7 @@ def _cpu(process: "subprocess.Popen[str]") -> float:
 
 
 async def _with_inbox(home: Home, work: Callable[[Log[State], Inbox], Awaitable[None]]) -> None:
-    sys.setswitchinterval(SWITCH)
+    tune()
     async with opened(home.history, State(), restoring) as log, anyio.create_task_group() as tasks:
         await tasks.start(tables.run, log)
         inbox = Inbox(home, log, DEMO, cap=max(CAP, FILES))

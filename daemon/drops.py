@@ -97,9 +97,10 @@ def claim_all(arrivals: Iterable[Arrival], home: Home, model: str) -> tuple[list
     One that is not ready any more is in neither: it is forgotten, for a fresh look.
     """
     drops, refused, ways = [], [], Ways.of(home)
+    seats, lacks = _occupied(ways), stock.lacking(home)
     for arrival in arrivals:
         try:
-            drop = _claimed_if_there(arrival, home, ways, model)
+            drop = _claimed_if_there(arrival, home, ways, seats, model, lacks)
         except OSError as error:
             refused.append(Waiting(shown(arrival.name), f"cannot be taken: {error.strerror}", trouble=True))
         else:
@@ -127,21 +128,33 @@ def finish_all(drops: Iterable[Drop], home: Home) -> tuple[list[Drop], str | Non
     return unfiled, reason
 
 
-def _claimed_if_there(arrival: Arrival, home: Home, ways: Ways, model: str) -> Drop | None:
+def _occupied(ways: Ways) -> set[str]:
+    """The paths in `.claimed/`, before more come: listed at once, since to ask for each costs as much as a
+    file's reading. Nobody else puts any there, and no two files of one scan have one name.
+    """
+    try:
+        return {f"{ways.claimed}/{name}" for name in os.listdir(ways.claimed)}
+    except FileNotFoundError:  # claiming finds that out, and makes it again
+        return set()
+
+
+def _claimed_if_there(
+    arrival: Arrival, home: Home, ways: Ways, seats: set[str], model: str, lacks: Lacks
+) -> Drop | None:
     """As `_claimed`; None too if someone took the file away again, or else the folder of claims."""
     try:
-        return _claimed(arrival, ways, model, stock.lacking(home))
+        return _claimed(arrival, ways, seats, model, lacks)
     except FileNotFoundError:
         if not Path(ways.claimed).is_dir():  # the inbox was emptied to the last, or made anew by someone
             prepare(home)
         return None
 
 
-def _claimed(arrival: Arrival, ways: Ways, model: str, lacks: Lacks) -> Drop | None:
+def _claimed(arrival: Arrival, ways: Ways, seats: set[str], model: str, lacks: Lacks) -> Drop | None:
     """The file, claimed; None if it is not ready any more. Raises OSError with the file where it was."""
     if not stat.S_ISREG(arrival.mode):
         verdict = verdict_of(arrival.form, arrival.mode, b"", model, lacks)
-        return _grip(arrival, b"", verdict, ways)
+        return _grip(arrival, b"", verdict, ways, seats)
     with Opened(f"{ways.inbox}/{arrival.name}") as descriptor:
         if mark_of(os.fstat(descriptor)) != arrival.mark:
             return None
@@ -152,7 +165,7 @@ def _claimed(arrival: Arrival, ways: Ways, model: str, lacks: Lacks) -> Drop | N
         # What was closed when it was found ready and is open now has a new writer; the rest was waited for.
         if (written_to and not arrival.written_to) or isinstance(verdict, Sheet) is not (arrival.jobs > 0):
             return None
-        drop = _grip(arrival, data, verdict, ways)
+        drop = _grip(arrival, data, verdict, ways, seats)
         if drop is not None and written_to is False and not leases.undisturbed(descriptor):
             _let_go(drop, ways)
             return None
@@ -195,12 +208,12 @@ def _let_go(drop: Drop, ways: Ways) -> None:
     _leave(drop)
 
 
-def _grip(arrival: Arrival, data: bytes, verdict: Verdict, ways: Ways) -> Drop | None:
+def _grip(arrival: Arrival, data: bytes, verdict: Verdict, ways: Ways, seats: set[str]) -> Drop | None:
     """Rename it into `.claimed/`; None, with the file back, if it is another one by then."""
     digest = hashlib.sha256(data)
     claim = _claim_of(arrival, digest.copy(), verdict)
     seat = _seat(ways, claim, arrival.name)
-    if os.path.lexists(seat):
+    if seat in seats or (_is_long(arrival.name) and os.path.lexists(seat)):
         # Not over the other: both are drops, and one of them will be named a duplicate.
         raise OSError(errno.EEXIST, "an equal drop is being taken")
     os.rename(f"{ways.inbox}/{arrival.name}", seat)
@@ -226,15 +239,20 @@ def _seat(ways: Ways, claim: str, name: str) -> str:
 
     Making and removing a folder costs some file systems a hundred times a rename (ext4: 0.9 and 1.4 ms).
     """
-    if len(os.fsencode(name)) + _CLAIM_BYTES < _NAME_BYTES:
+    if not _is_long(name):
         return f"{ways.claimed}/{claim}.{name}"
     Path(ways.claimed, claim).mkdir(exist_ok=True)
     return f"{ways.claimed}/{claim}/{name}"
 
 
+def _is_long(name: str) -> bool:
+    """Too long for a claim before it."""
+    return len(os.fsencode(name)) + _CLAIM_BYTES >= _NAME_BYTES
+
+
 def _leave(drop: Drop) -> None:
     """The folder of a claim goes with its file."""
-    if len(os.fsencode(drop.name)) + _CLAIM_BYTES >= _NAME_BYTES:
+    if _is_long(drop.name):
         _forget_if_empty(Path(drop.path).parent)
 
 

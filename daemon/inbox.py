@@ -132,24 +132,17 @@ class Inbox:
         taken = _within(ready, room)
         full = f"the queue is full: {self._cap} jobs wait"
         left = [Waiting(shown(arrival.name), full) for arrival in ready[taken:]]
-        turn = anyio.Lock()
-        async with anyio.create_task_group() as tasks:
-            for at in range(0, taken, _AT_ONCE):
-                if self._unrecorded:  # no more of them while the log cannot take these
-                    left += [Waiting(shown(arrival.name), self._trouble, True) for arrival in ready[at:taken]]
-                    break
-                batch = ready[at : min(at + _AT_ONCE, taken)]
-                drops, refused = await to_thread.run_sync(claim_all, batch, self._home, self._model)
-                left += refused
-                # One batch is recorded and filed away while the next one is claimed.
-                async with turn:
-                    pass
-                tasks.start_soon(self._take_in_turn, drops, turn)
-        return left
-
-    async def _take_in_turn(self, drops: Sequence[Drop], turn: anyio.Lock) -> None:
-        async with turn:
+        for at in range(0, taken, _AT_ONCE):
+            if self._unrecorded:  # no more of them while the log cannot take these
+                left += [Waiting(shown(arrival.name), self._trouble, True) for arrival in ready[at:taken]]
+                break
+            batch = ready[at : min(at + _AT_ONCE, taken)]
+            drops, refused = await to_thread.run_sync(claim_all, batch, self._home, self._model)
+            left += refused
+            # Not while the next ones are claimed: two threads of many small calls hand the interpreter to and
+            # fro at each of them, which costs more than the waits that the one could use for the other.
             await self._take(drops)
+        return left
 
     async def _take(self, drops: Sequence[Drop]) -> None:
         """Record every drop's fate (one commit serves them all), then file them away."""
@@ -197,8 +190,11 @@ class Inbox:
 
 def needs(drop: Drop) -> list[Key]:
     """What the decision on a drop looks at."""
-    jobs = len(drop.verdict.prompts) if isinstance(drop.verdict, Sheet) else 1
-    return decisions.claim_keys(drop.source.claim, jobs)
+    verdict = drop.verdict
+    # Without a key, the same claim is the same content: no drop of several jobs can have had that of one.
+    if not isinstance(verdict, Sheet) or (verdict.key is None and len(verdict.prompts) == 1):
+        return [("claims", drop.source.claim)]
+    return decisions.claim_keys(drop.source.claim, len(verdict.prompts))
 
 
 def decision(drop: Drop) -> Callable[[State], Sequence[Event]]:

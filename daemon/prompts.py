@@ -6,7 +6,9 @@ be is in `sheets`.
 """
 
 import json
+import re
 from functools import partial
+from operator import attrgetter
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
@@ -260,7 +262,9 @@ REFUSALS = (msgspec.DecodeError, KeyGivenTwice, RecursionError, Disagreement)
 def decoded(text: str) -> Any:
     """The value of a JSON text, by the letter of RFC 8259, and with each key once. Raises `REFUSALS`."""
     value = msgspec.json.decode(text)
-    _check_keys(text)
+    # Each key has its colon: no more colons than keys in the value, and none is there twice, and none nested.
+    if not isinstance(value, dict) or text.count(":") > len(value):
+        _check_keys(text)
     return value
 
 
@@ -281,7 +285,7 @@ def complete(asked: Asked, model: str, lacks: Lacks = nothing_lacks) -> Prompt:
     choice = choose(asked.sampler, asked.scheduler)
     assert isinstance(choice, Choice), choice
     name = asked.model or model
-    given = {key: value for key in _KEYS if (value := getattr(asked, key)) is not None}
+    given = {key: value for key, value in zip(_KEYS, _values(asked), strict=True) if value is not None}
     defaults = DEMO_DEFAULTS if name == DEMO else SDXL_DEFAULTS
     if asked.image is not None and asked.strength is None:
         given["strength"] = USUAL_STRENGTH
@@ -298,13 +302,13 @@ _FREE = {
     "priority", "preview",
 }  # fmt: skip
 """Keys that no rule is about unless another one stands there too, or a mark in the words."""
-_RULED = [name for name in Asked.__struct_fields__ if name not in _FREE]
+_ruled = attrgetter(*(name for name in Asked.__struct_fields__ if name not in _FREE))
+_MARKS = re.compile(r"[(\[<]")
 
 
 def _plain(asked: Asked) -> bool:
     """Nothing in it is what `disagreements` looks at, as in most: thousands of files a second go here."""
-    words = asked.prompt + asked.negative_prompt
-    return not any(getattr(asked, name) for name in _RULED) and not any(mark in words for mark in "([<")
+    return not any(_ruled(asked)) and not _MARKS.search(asked.prompt + asked.negative_prompt)
 
 
 def _without_tags(asked: Asked) -> Asked:
@@ -315,6 +319,7 @@ def _without_tags(asked: Asked) -> Asked:
 
 
 _KEYS = [name for name in Asked.__struct_fields__ if name in Prompt.__struct_fields__]
+_values = attrgetter(*_KEYS)
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> None:

@@ -1,6 +1,7 @@
 """A prompt file is a job or a list of faults with their places, whatever bytes it holds."""
 
 import json
+from contextlib import nullcontext
 
 import msgspec
 import pytest
@@ -9,7 +10,16 @@ from hypothesis import strategies as st
 
 from daemon.agreement import Lack, disagreements
 from daemon.faults import Fault
-from daemon.prompts import DEMO_DEFAULTS, SDXL_DEFAULTS, Prompt, handed_over, parse, steps_in_all
+from daemon.prompts import (
+    DEMO_DEFAULTS,
+    SDXL_DEFAULTS,
+    KeyGivenTwice,
+    Prompt,
+    decoded,
+    handed_over,
+    parse,
+    steps_in_all,
+)
 from daemon.settings import DEMO
 
 GOOD = b'{"prompt": "a caf\xc3\xa9", "steps": 4, "seed": 7}'
@@ -89,6 +99,29 @@ def test_a_bad_byte_after_a_byte_order_mark_has_its_own_column() -> None:
     faults = parse(b'\xef\xbb\xbf{"prompt": "\xc3\xa9\xff"}', DEMO)
     assert isinstance(faults, list)
     assert (faults[0].line, faults[0].column) == (1, 14)
+
+
+def _object(members: list[tuple[str, str]]) -> str:
+    return "{" + ", ".join(f"{json.dumps(key)}: {value}" for key, value in members) + "}"
+
+
+VALUES = st.recursive(
+    st.sampled_from(["1", '":"', '"a"', "[]"]),
+    lambda inner: (
+        st.lists(inner, max_size=3).map(lambda items: f"[{', '.join(items)}]")
+        | st.lists(st.tuples(st.sampled_from(["a", "b", ":"]), inner), max_size=3).map(_object)
+    ),
+    max_leaves=6,
+)
+
+
+@given(VALUES)
+def test_a_key_that_is_there_twice_is_found_wherever_it_is(text: str) -> None:
+    """Colons within words do not hide it, and are not taken for one."""
+    once: list[bool] = []
+    json.loads(text, object_pairs_hook=lambda pairs: once.append(len(dict(pairs)) == len(pairs)))
+    with nullcontext() if all(once) else pytest.raises(KeyGivenTwice):
+        decoded(text)
 
 
 @given(

@@ -11,11 +11,11 @@ Readers see `state`, which holds committed events only.
 
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial, reduce
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import anyio
 import duckdb
@@ -88,6 +88,8 @@ class Log(Generic[S]):
         self._closed: LogFailed | None = None
         self.flushing = anyio.Lock()
         """Held while the tables are brought up to the state: one flush must not settle another's rows."""
+        self.recalling = anyio.Lock(fast_acquire=True)
+        """Held while rows are recalled: what the tables were given meanwhile must not leave memory before."""
         if memory is not None:
             memory.restore(store.connection, state)
         store.anew = False
@@ -223,12 +225,18 @@ class Log(Generic[S]):
         """Have these rows of the tables in memory, if they exist, when this returns; not for long."""
         if self._memory is not None and self.state.lacks(keys):
             # All of them: while this waits for its turn, a flush may let go of one that is in memory now.
-            recall = partial(self._memory.recall, self._store.connection, keys)
+            recall = partial(self._recalled, self._memory, keys)
             try:
-                self.state.remember(await self._in_thread(recall))
+                async with self.recalling:
+                    self.state.remember(await to_thread.run_sync(recall))
             except database.UNREADABLE as error:
                 await self._examine(error)
                 raise
+
+    def _recalled(self, memory: Memory[S], keys: Sequence[Key]) -> Mapping[str, Iterable[Any]]:
+        """Beside the database's thread: decisions do not wait for a flush, nor for a checkpoint."""
+        with self._store.connection.cursor() as cursor:
+            return memory.recall(cursor, keys)
 
     async def transaction(self, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
         """Run `work` on the log's connection, in its thread, in one transaction."""

@@ -54,6 +54,9 @@ Changes = dict[str, list[Any]]
 """Rows by table."""
 
 
+_NOWHERE = object()
+
+
 class _Layer(dict[Any, Any]):
     """What a fork adds or changes, on top of what it was made from.
 
@@ -75,10 +78,8 @@ class _Layer(dict[Any, Any]):
 
     def get(self, key: Any, default: Any = None) -> Any:
         """The value, or the default where no layer has the key."""
-        try:
-            return self[key]
-        except KeyError:
-            return default
+        found = super().get(key, _NOWHERE)
+        return self.below.get(key, default) if found is _NOWHERE else found
 
 
 class State:
@@ -148,13 +149,11 @@ class State:
 
     def check(self, event: Event) -> None:
         """Raise `Refused` if the event cannot follow."""
-        if isinstance(event, FrameEvent):
+        if isinstance(event, JobAccepted):  # before the many that are a frame's, each of which takes time
+            if (event.job, event.first_frame) != (self.next_job, self.next_frame):
+                raise Refused(f"the next job is {self.next_job}, its first frame {self.next_frame}")
+        elif isinstance(event, FrameEvent):
             check(self.frame(event.frame), event)
-        elif isinstance(event, JobAccepted) and (event.job, event.first_frame) != (
-            self.next_job,
-            self.next_frame,
-        ):
-            raise Refused(f"the next job is {self.next_job}, its first frame {self.next_frame}")
         elif isinstance(event, JobReprioritised):
             self.job(event.job)
         elif isinstance(event, QueuePaused | QueueResumed):
@@ -198,14 +197,15 @@ class State:
         """Fold one more event in."""
         event = recorded.event
         self.position = recorded.seq
+        if isinstance(event, JobAccepted):  # as in `check`
+            self._settle_claim(event, recorded.seq)
+            self._accept(event, recorded)
+            return
         # Most events are a frame's, and of those most are previews.
         if isinstance(event, FrameEvent):
             self._evolve(event, recorded)
             return
         match event:
-            case JobAccepted():
-                self._settle_claim(event, recorded.seq)
-                self._accept(event, recorded)
             case JobRejected():
                 self._settle_claim(event, recorded.seq)
             case QueuePaused():

@@ -101,7 +101,8 @@ async def _flush(log: Log[State]) -> None:
         log.state.give_back(changes)
         logger.warning("the tables are behind the log, the next flush tries again: %s", error)
     else:
-        log.state.settle()
+        async with log.recalling:
+            log.state.settle()
 
 
 def _write(changes: Changes, position: int, connection: duckdb.DuckDBPyConnection) -> None:

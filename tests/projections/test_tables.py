@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 import duckdb
 import pytest
+from anyio import to_thread
 from hypothesis import HealthCheck, settings
 from hypothesis import given as hypothesis_given
 from msgspec.structs import replace
@@ -324,6 +325,46 @@ async def test_a_claim_is_settled_once_even_while_the_tables_are_being_written(t
                 await anyio.lowlevel.checkpoint()  # the flush is in the log's thread now
                 (again,) = await log.decide(decide, needs=needs)
             assert type(again.event).__name__ == "JobDuplicate"
+
+
+async def test_what_a_flush_wrote_beside_a_recall_stays_in_memory_until_its_end(tmp_path: Path) -> None:
+    """The recall read the tables before the flush had written the claim."""
+    read, release, flushed = threading.Event(), threading.Event(), anyio.Event()
+
+    class Slow:
+        restore = staticmethod(restoring.restore)
+
+        @staticmethod
+        def recall(connection: duckdb.DuckDBPyConnection, keys: Any) -> Any:
+            found = restoring.recall(connection, keys)
+            read.set()
+            release.wait(60)
+            return found
+
+    async with opened(tmp_path / "history.duckdb", State(), Slow) as log:
+        decide = partial(decisions.accept, prompts=[prompt()], source=source("c1"), drawn_seeds=[1])
+        await log.decide(decide)
+        transaction = log.transaction
+
+        async def told(work: Any) -> Any:
+            await transaction(work)
+            flushed.set()
+
+        log.transaction = told  # type: ignore[method-assign]  # to know when the flush has written
+        answers = list[Recorded]()
+
+        async def again() -> None:
+            answers.extend(await log.decide(decide, needs=[("claims", "c1"), ("claims", "c2")]))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(again)
+            await to_thread.run_sync(read.wait)
+            tasks.start_soon(tables.flush, log)
+            await flushed.wait()
+            await anyio.wait_all_tasks_blocked()  # it lets go of what it wrote now, if it does
+            release.set()
+        assert [type(each.event).__name__ for each in answers] == ["JobDuplicate"]
+        assert "c1" not in log.state.claims
 
 
 async def test_a_rebuild_stands_for_the_event_that_it_names(tmp_path: Path) -> None:
