@@ -63,7 +63,7 @@ queue, the tables, the page) is a fold of that log.
   projections/  frames, jobs, claims, throughput: the folds · laws: what may follow what · state: what is
                 open, with drafts · decisions: requests → events · rows: structs as rows (all PURE) ·
                 tables: the derived DuckDB tables · rebuilding: they are made again, and compared ·
-                restoring: memory from the tables ·
+                restoring: memory from the tables · kept: as a clean end put it down ·
                 pages: frames by the page, and the wall as it once was
   history/      asking the past: views of it as SQL (PURE) · reading and query: SQL in the asker's own
                 process, over the segments and fresh copies · selection: which events (PURE) ·
