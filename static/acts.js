@@ -33,8 +33,8 @@ export function makeActs({ view, wall, past, history, log, compare, detail, choi
     undo,
     help: () => help.showModal(),
     search: () => {
+      addEventListener("hashchange", history.search, { once: true }); // the router heard of it first: the view is there
       go("#/history");
-      requestAnimationFrame(() => requestAnimationFrame(history.search)); // once the view is there
     },
     leave: () => {
       if (document.activeElement instanceof HTMLElement) document.activeElement.blur();
@@ -65,7 +65,8 @@ export function makeActs({ view, wall, past, history, log, compare, detail, choi
     const current = history.current();
     const by = { next: 1, previous: -1, down: history.grid.columns(), up: -history.grid.columns() };
     const steps = ways((way) => history.grid.focus(current ? current.index + by[way] : 0), current !== null);
-    return current?.frame ? { ...steps, compare: () => choice.toggle(current.frame?.id ?? 0) } : steps;
+    const acts = { ...steps, search: history.search };
+    return current?.frame ? { ...acts, compare: () => choice.toggle(current.frame?.id ?? 0) } : acts;
   }
 
   /** @returns {Acts} */

@@ -147,11 +147,16 @@ def frozen(served: Site) -> Iterator[socket.socket]:
         yield client
 
 
-async def thawed(client: socket.socket, end: bytes) -> bytes:
-    """What it takes, up to an event whose id ends so."""
+async def heard_up_to(client: socket.socket, position: int) -> bytes:
+    """What it takes, up to the whole of that event."""
+    return await thawed(client, b".%d\n" % position, b"\n\n")
+
+
+async def thawed(client: socket.socket, end: bytes, then: bytes = b"") -> bytes:
+    """What it takes, up to these bytes, and those that are to follow."""
     data = b""
     with anyio.fail_after(PATIENCE):
-        while end not in data:
+        while end not in data or then not in data.partition(end)[2]:
             await anyio.wait_readable(client)
             data += client.recv(1 << 16)
     return data

@@ -21,7 +21,7 @@ from daemon.projections.state import State
 from daemon.settings import Home
 from daemon.sse import Streams
 from tests.hammer import Answer
-from tests.serving import PATIENCE, Ended, Site, Stream, append, frozen, site, thawed
+from tests.serving import PATIENCE, Ended, Site, Stream, append, frozen, heard_up_to, site, thawed
 
 pytestmark = pytest.mark.anyio
 
@@ -72,11 +72,11 @@ async def test_whoever_falls_behind_and_catches_up_misses_nothing(tmp_path: Path
                 await append(served, dice.randint(1, 800))
                 behind += repr(served.web.streams) != "<Streams: 6 open, 6 caught up>"
                 for number in dice.sample(range(6), 3):
-                    taken[number] += await thawed(clients[number], b".%d\n" % served.log.position)
+                    taken[number] += await heard_up_to(clients[number], served.log.position)
             await append(served, 1)
             end = served.log.position
             for number, client in enumerate(clients):
-                taken[number] += await thawed(client, b".%d\n" % end)
+                taken[number] += await heard_up_to(client, end)
     assert behind
     assert [last_of(data) for data in taken] == [end] * 6
 
@@ -88,9 +88,9 @@ async def test_a_client_that_caught_up_is_told_at_once_again(tmp_path: Path) -> 
             data = b""
             for _ in range(3):
                 await until(served, lambda said: said.endswith("1 open, 0 caught up>"))
-                data += await thawed(client, b".%d\n" % served.log.position)
+                data += await heard_up_to(client, served.log.position)
                 await append(served, 1)
-                data += await thawed(client, b".%d\n" % served.log.position)
+                data += await heard_up_to(client, served.log.position)
                 served.web.streams.tell(b"loading", b"{}")
                 assert repr(served.web.streams) == "<Streams: 1 open, 1 caught up>"
         assert last_of(data) == served.log.position
@@ -102,7 +102,7 @@ async def test_who_does_not_keep_up_is_left_to_its_own_task_there_and_then(tmp_p
         with frozen(served) as client:
             await thawed(client, b"event: snapshot")
             await append(served, 1)
-            await thawed(client, b".1\n")
+            await heard_up_to(client, 1)
             told = 0
             while repr(served.web.streams) == "<Streams: 1 open, 1 caught up>":
                 served.web.streams.tell(b"loading", b'"%s"' % (b"x" * 10_000))

@@ -19,7 +19,7 @@ from daemon.projections.frames import Frame
 from daemon.projections.state import State
 from daemon.server import listen
 from tests.projections.test_histories import HISTORIES, Line
-from tests.serving import PATIENCE, Ended, Site, Stream, Told, append, frozen, site, thawed
+from tests.serving import PATIENCE, Ended, Site, Stream, Told, append, frozen, heard_up_to, site
 from tests.stories import accepted, created, previewed
 
 pytestmark = pytest.mark.anyio
@@ -181,7 +181,7 @@ async def test_a_client_that_stops_reading_holds_nobody_up(tmp_path: Path) -> No
                 for position in range(2000, 6001, 2000):
                     await append(served, 2000)
                     assert (await stream.up_to(position))[-1].seq == position
-            ids = re.findall(rb"id: \w+\.(\d+)\n", await thawed(client, b".6000\n"))
+            ids = re.findall(rb"id: \w+\.(\d+)\n", await heard_up_to(client, 6000))
             assert [int(seq) for seq in ids] == list(range(6001))
             for _ in range(2):
                 await append(served, 2000)

@@ -107,13 +107,21 @@ def test_a_new_frame_takes_neither_focus_nor_click(page: Page, daemon: Daemon) -
 
 
 def test_help_shows_every_key_and_slash_searches(page: Page) -> None:
-    """? opens the list, Esc closes it; / goes to the history's search field; Esc comes back to the wall."""
+    """? opens the list, Esc closes it; / goes to the history's search field, and in the history leaves what is
+    there; Esc comes back to the wall."""
     page.keyboard.press("?")
     expect(page.locator("#help dt")).to_have_count(14)
     page.keyboard.press("Escape")
     expect(page.locator("#help")).to_be_hidden()
     page.keyboard.press("/")
-    expect(page.get_by_label("Words of the prompt")).to_be_focused()
+    words = page.get_by_label("Words of the prompt")
+    expect(words).to_be_focused()
+    page.keyboard.type("fox")
+    expect(page).to_have_url(re.compile("text=fox"))
+    words.blur()
+    page.keyboard.press("/")
+    expect(words).to_be_focused()
+    expect(words).to_have_value("fox")
     page.keyboard.press("Escape")
     expect(page.locator("#wall")).to_be_visible()
 
