@@ -11,8 +11,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterable
-from functools import partial
-from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ import duckdb
 import msgspec
 import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
 
+from daemon.app import tune
 from daemon.events import codec, database, journal, opening
 from daemon.events.log import Log, opened
 from daemon.events.types import Event
@@ -43,6 +42,7 @@ Way = Callable[[list[Any]], Iterable[object]]
 
 def main() -> None:
     """Print all figures."""
+    tune()
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".bench-") as folder:
         path = Path(folder) / "history.duckdb"
         count = write(path, EVENTS // A_FRAME // codec.ANCHOR * codec.ANCHOR)
@@ -156,7 +156,7 @@ def replay(path: Path, count: int) -> None:
     """The newest million, by today's types, beside the rows that they are made of."""
     connection = database.connect(path)
     after = max(0, count - REPLAYED)
-    ways: dict[str, Way] = {"structs": partial(starmap, codec.decode), "fetched": iter}
+    ways: dict[str, Way] = {"structs": codec.decode_each, "fetched": iter}
     took: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(ROUNDS):
         for name, way in ways.items():

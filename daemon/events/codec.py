@@ -5,7 +5,7 @@ checking a row never depends on how today's code would write it.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -30,6 +30,11 @@ _decoders: dict[str, msgspec.json.Decoder[Any]] = {
     name: msgspec.json.Decoder(kind) for name, kind in BY_NAME.items()
 }
 _versions = {name: versions.current(name) for name in BY_NAME}
+_today: dict[int, dict[str, Callable[[bytes | str], Event]]] = {
+    version: {name: _decoders[name].decode for name in BY_NAME if _versions[name] == version}
+    for version in {*_versions.values()}
+}
+"""What decodes an event as today's, by version and name."""
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
@@ -117,13 +122,26 @@ def _link(previous: bytes, columns: tuple[object, ...], digest: bytes) -> bytes:
 
 def open_row(row: Row) -> Recorded:
     """The event that a row stores. Raises `UnknownEvent` for a type or version from a later Safelight."""
-    return Recorded(
-        seq=row.seq,
-        ts=EPOCH + row.ts * _MICROSECOND,
-        event=decode(row.seq, row.type, row.version, row.data),
-        cause=row.cause,
-        hash=row.hash[:KEPT],
-    )
+    return _recorded(row, decode(row.seq, row.type, row.version, row.data))
+
+
+def open_rows(rows: Sequence[Row]) -> list[Recorded]:
+    """As `open_row`, in less time each."""
+    events = decode_each([(row.seq, row.type, row.version, row.data) for row in rows])
+    return [_recorded(row, event) for row, event in zip(rows, events, strict=True)]
+
+
+def _recorded(row: Row, event: Event) -> Recorded:
+    ts = EPOCH + row.ts * _MICROSECOND
+    return Recorded(seq=row.seq, ts=ts, event=event, cause=row.cause, hash=row.hash[:KEPT])
+
+
+def decode_each(rows: Sequence[tuple[int, str, int, bytes | str]]) -> list[Event]:
+    """As `decode`, for rows of its arguments: nearly all are of today's versions."""
+    try:
+        return [_today[version][kind](data) for _, kind, version, data in rows]
+    except KeyError:
+        return [decode(*row) for row in rows]
 
 
 def decode(seq: int, kind: str, version: int, data: bytes | str) -> Event:

@@ -219,7 +219,7 @@ class Log(Generic[S]):
     async def read(self, after: int, limit: int = _PAGE) -> list[Recorded]:
         """Up to `limit` events that follow event `after`."""
         rows = await self._read_again(partial(self._in_thread, partial(self._store.read, after, limit)))
-        return [codec.open_row(row) for row in rows]
+        return codec.open_rows(rows)
 
     async def recall(self, keys: Sequence[Key]) -> None:
         """Have these rows of the tables in memory, if they exist, when this returns; not for long."""
@@ -365,7 +365,7 @@ class Log(Generic[S]):
         """Take in what the database has beyond the log."""
         while rows := await self._in_thread(partial(self._store.read, self.position, _PAGE)):
             await self.recall(_rows_needed(rows))
-            recorded = [codec.open_row(row) for row in rows]
+            recorded = codec.open_rows(rows)
             for one in recorded:
                 self.state.apply(one)
             head = reduce(codec.chain, rows, self._head)
@@ -383,8 +383,8 @@ class Log(Generic[S]):
             lacking = self.state.lacks(_rows_needed(rows))
             if lacking and self._memory is not None:
                 self.state.remember(self._memory.recall(self._store.connection, lacking))
-            for row in rows:
-                self.state.apply(codec.open_row(row))
+            for recorded in codec.open_rows(rows):
+                self.state.apply(recorded)
 
     def _publish(self, batch: "Batch[S]") -> None:
         self.state.adopt(batch.draft)

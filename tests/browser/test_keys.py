@@ -107,7 +107,7 @@ def test_a_new_frame_takes_neither_focus_nor_click(page: Page, daemon: Daemon) -
 
 
 def test_help_shows_every_key_and_slash_searches(page: Page) -> None:
-    """? opens the list, Esc closes it; / goes to the search field of the history, and leaves a filter alone."""
+    """? opens the list, Esc closes it; / goes to the history's search field, and leaves its filter."""
     page.keyboard.press("?")
     expect(page.locator("#help dt")).to_have_count(14)
     page.keyboard.press("Escape")
