@@ -17,6 +17,9 @@ REPLAY = 2000
 gets a snapshot."""
 SHARED_FOR = 1.0
 """Seconds for which a snapshot serves all who come, with the events since then behind it."""
+PLACES = 16
+"""From which pieces are kept for others. Those who keep up are at one or two; each who comes back may be at
+one of its own, and a piece of all that memory holds is a megabyte."""
 
 
 class Piece:
@@ -39,6 +42,9 @@ class Pieces:
         self._shared: tuple[int, float, Message] | None = None
         self._made: dict[tuple[int, int, bool], Piece] = {}
 
+    def __repr__(self) -> str:
+        return f"<Pieces: {len(self._made)} at hand>"
+
     def fresh(self) -> tuple[int, Message]:
         """A snapshot, and the event as of which it is: one that was made for others, while the ring has all
         that came after it."""
@@ -60,6 +66,8 @@ class Pieces:
         place = cursor, self._log.position, whole
         piece = self._made.get(place)
         if piece is None and self.remembers(cursor):
+            if len(self._made) == PLACES:
+                self.forget()
             newest_first = takewhile(lambda one: one.seq > cursor, reversed(self._log.ring))
             piece = self._made[place] = Piece(self._joined([*newest_first][::-1], whole))
         return piece

@@ -18,7 +18,7 @@ import anyio
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from daemon.sse import AT_ONCE, Streams
 
@@ -59,16 +59,29 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class Connection(HttpToolsProtocol):
-    """uvicorn's own, which offers applications `sse.AT_ONCE` where an answer has a body."""
+    """uvicorn's own, which offers `sse.AT_ONCE`, and tells each of its requests that it is lost."""
+
+    overtaken: tuple[RequestResponseCycle, ...] = ()
+    """Requests behind which another one came before they were answered."""
 
     def on_headers_complete(self) -> None:
         """Called by the parser."""
-        if self.parser.get_method() != b"HEAD":
-            # Nothing here leads back to the connection once it is lost: no garbage is left to collect.
-            # And nothing is kept as an attribute: one more would cost each connection a kilobyte.
-            write = partial(_write_at_once, self.transport, self.flow)
-            self.scope["extensions"] = {AT_ONCE: {"write": write}}
+        # Nothing here leads back to the connection once it is lost: no garbage is left to collect.
+        # And nothing is kept as an attribute: one more would cost each connection a kilobyte.
+        write = partial(_write_at_once, self.transport, self.flow)
+        self.scope["extensions"] = {AT_ONCE: {"write": write}}
+        last = self.cycle
         super().on_headers_complete()
+        if last is not None and not last.response_complete:
+            self.overtaken = (*(one for one in self.overtaken if not one.response_complete), last)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by the loop. uvicorn tells the last request only; a stream before it would stay for good."""
+        super().connection_lost(exc)
+        for cycle in self.overtaken:
+            if not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
 
 
 def _write_at_once(transport: asyncio.Transport, flow: FlowControl, chunk: bytes) -> bool:

@@ -30,9 +30,9 @@ RETRY_MS = 1000
 CROWDED_MS = 30_000
 
 AT_ONCE = "safelight.at_once"
-"""An ASGI extension of our own server's. Its `write` takes a chunk of the answer's body, framed by HTTP/1.1,
-and says whether it is on its way: False where a client does not keep up or the connection ends. It does not
-wait, and passes by whatever has wrapped `send`. Where there is none, `send` serves as well."""
+"""An ASGI extension of our own server's. Its `write` takes a chunk of an answer's body, if it has one, framed
+by HTTP/1.1, and says whether it is on its way: False where a client does not keep up or the connection ends.
+It does not wait, and passes by whatever has wrapped `send`. Where there is none, `send` serves as well."""
 
 _HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -123,6 +123,9 @@ class Streams:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one client until it goes or we do."""
         await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+        if scope["method"] == "HEAD":
+            await send(body(b"", more=False))
+            return
         if self._open >= MOST:
             await send(body(_BYE % CROWDED_MS, more=False))
             return
@@ -148,7 +151,8 @@ class Streams:
     async def _follow(self, client: _Client, send: Send) -> None:
         log = self._log
         while not self._closing:
-            if client.cursor == log.position and client.heard is self._aside:
+            # A page of the log may reach beyond its position: rows are durable a moment before.
+            if client.cursor >= log.position and client.heard is self._aside:
                 await self._until_roused(client)
             if (aside := self._aside) is not None and client.heard is not aside:
                 client.heard = aside

@@ -11,7 +11,7 @@
  */
 import { frameDetail } from "./api.js";
 import { lookAt } from "./closer.js";
-import { hasEnded } from "./fold.js";
+import { hasEnded, saysTheSame } from "./fold.js";
 import { byId, make } from "./write.js";
 
 /**
@@ -73,7 +73,7 @@ export function makeDetail(acts, over, left) {
       state = newest;
       const frame = id ? newest.frames.get(id) : undefined;
       if (first && id) load(id);
-      else if (frame && before && frame !== before && hasEnded(frame) !== hasEnded(before)) load(id); // its recipe is known now
+      else if (frame && before && frame !== before && !(hasEnded(frame) === hasEnded(before) && saysTheSame(before, frame))) load(id); // its recipe is known now, or its words are forgotten
       else if (frame && shown) shown.show(frame, newest);
     },
     isOpen: () => dialog.open,

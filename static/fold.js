@@ -177,6 +177,13 @@ function redacted(frames, { job, fields }) {
 }
 
 /**
+ * Whether neither has words that the other has not: what is shown of a frame keeps them until it is made anew.
+ * @param {Frame} before
+ * @param {Frame} now
+ */
+export const saysTheSame = (before, now) => before.prompt === now.prompt && before.negative_prompt === now.negative_prompt;
+
+/**
  * What each event changes in its frame.
  * @type {Map<string, (frame: Frame, data: Record<string, any>, ts: string) => Partial<Frame>>}
  */

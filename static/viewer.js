@@ -167,6 +167,12 @@ function open(next) {
   if (next.view === "compare") compare.open(next.frames, live.epoch);
 }
 
+/** What shows words that are forgotten now is asked for again, with the filters that it has. */
+function forget() {
+  past.leave();
+  open({ ...place, query: new URLSearchParams() });
+}
+
 writeHelp(byId("keys"));
 showArrivals(byId("wall"));
 runForm(byId("new-prompt"), (accepted) => notify(queuedText(accepted), () => stopJob(accepted.job)));
@@ -187,6 +193,7 @@ connect({
     announce(tidings(live, message));
     log.hear(message);
     become(fold(live, message));
+    if (message.type === "EventRedacted") forget();
     if (message.type === "PreviewWritten" && !then) wall.hurry(live.frames.get(message.data.frame));
   },
   loading: (stages) => {

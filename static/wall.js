@@ -14,6 +14,7 @@
  * @typedef {{ card: Card, frame: Frame | null, around: string }} Hung
  */
 import { arrange, moves } from "./arrange.js";
+import { saysTheSame } from "./fold.js";
 import { stepPaces, waits } from "./pace.js";
 import { move, sortRow } from "./moving.js";
 
@@ -55,17 +56,20 @@ export function makeWall(root, rows, make) {
     const whole = arrange(newest.frames.values());
     arranged = { developing: whole.developing.slice(0, SHOWN.developing), waiting: whole.waiting.slice(0, SHOWN.waiting), ended: whole.ended.slice(0, SHOWN.ended) };
     const shown = Object.values(arranged).flat();
-    const kept = new Set(shown.map((frame) => frame.id));
-    takeDown((id) => !kept.has(id));
+    const kept = new Map(shown.map((frame) => [frame.id, frame]));
+    takeDown((id, frame) => {
+      const newer = kept.get(id);
+      return !newer || (frame !== null && !saysTheSame(frame, newer)); // words were forgotten: no part keeps them
+    });
     const surroundings = surroundingsOf(newest, whole, look);
     for (const frame of shown) show(hung.get(frame.id) ?? hang(frame), frame, surroundings(frame));
     order();
   }
 
-  /** @param {(id: number) => boolean} gone */
+  /** @param {(id: number, frame: Frame | null) => boolean} gone */
   function takeDown(gone) {
-    for (const [id, { card }] of hung) {
-      if (!gone(id)) continue;
+    for (const [id, { card, frame }] of hung) {
+      if (!gone(id, frame)) continue;
       card.element.remove();
       hung.delete(id);
     }

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import httpx
 import pytest
 from starlette.types import Message
@@ -34,6 +35,7 @@ async def until(served: Site, condition: Callable[[str], bool]) -> None:
     with anyio.fail_after(PATIENCE):
         while not condition(repr(served.web.streams)):
             await append(served, 100)
+            await anyio.lowlevel.checkpoint()  # recording is shielded: here patience can end
 
 
 def last_of(data: bytes) -> int:
@@ -231,21 +233,56 @@ async def test_the_end_waits_for_nobody_who_does_not_read(tmp_path: Path) -> Non
     assert took < 5
 
 
-async def test_an_answer_without_a_body_stays_without(tmp_path: Path) -> None:
-    """HEAD gets the head, whatever happens."""
-    async with site(tmp_path) as served, Stream(served.url) as stream:
-        await stream.next()
+@pytest.mark.parametrize("apart", [True, False], ids=["asked apart", "asked together"])
+async def test_who_asks_behind_a_stream_and_goes_is_forgotten(tmp_path: Path, apart: bool) -> None:
+    """uvicorn tells only the newest of a connection's requests that it is gone, and here that never began."""
+    async with site(tmp_path) as served:
+        head = b" HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n" % served.port
+        asked = [b"GET %s%s" % (path, head) for path in (b"/api/health", b"/api/events", b"/api/health")]
         with socket.create_connection(("127.0.0.1", served.port)) as client:
-            client.send(b"HEAD /api/events HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n" % served.port)
-            await anyio.wait_readable(client)
-            await append(served, 1)
-            await stream.up_to(1)
-            served.web.streams.tell(b"loading", b"{}")
-            await stream.next()
             client.setblocking(False)
-            assert client.recv(1 << 16).endswith(b"\r\n\r\n")
-            with pytest.raises(BlockingIOError):
-                client.recv(1)
+            if apart:
+                client.send(asked[1])
+                await thawed(client, b"event: snapshot")
+                client.send(asked[2])
+            else:
+                client.send(b"".join(asked))
+                await thawed(client, b"event: snapshot")
+            assert repr(served.web.streams).startswith("<Streams: 1 open")
+        await until(served, lambda said: said == "<Streams: 0 open, 0 caught up>")
+
+
+@pytest.mark.parametrize(
+    "kind", [b"HTTP/1.1\r\n", b"HTTP/1.1\r\nConnection: close\r\n", b"HTTP/1.0\r\n"], ids=repr
+)
+async def test_what_is_told_at_once_is_framed_as_the_head_announces(tmp_path: Path, kind: bytes) -> None:
+    """By uvicorn, whatever the request asks for: our own chunks go in between its own."""
+    async with site(tmp_path) as served:
+        with socket.create_connection(("127.0.0.1", served.port)) as client:
+            client.send(b"GET /api/events %sHost: 127.0.0.1:%d\r\n\r\n" % (kind, served.port))
+            client.setblocking(False)
+            data = await thawed(client, b"event: snapshot")
+            for number in range(1, 4):
+                await append(served, 1)
+                data += await thawed(client, b".%d\n" % number)
+            served.web.streams.tell(b"loading", b"{}")
+            assert repr(served.web.streams) == "<Streams: 1 open, 1 caught up>"
+            data += await thawed(client, b"event: loading\ndata: {}\n\n\r\n")
+        assert b"\r\ntransfer-encoding: chunked\r\n" in data
+        assert last_of(data) == 3
+
+
+async def test_a_head_of_the_stream_is_all_there_is(tmp_path: Path) -> None:
+    """It ends with itself, and the connection serves the next request."""
+    async with site(tmp_path) as served:
+        end = b" HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n" % served.port
+        with socket.create_connection(("127.0.0.1", served.port)) as client:
+            client.setblocking(False)
+            client.send(b"HEAD /api/events" + end)
+            assert b"text/event-stream" in await thawed(client, b"\r\n\r\n")
+            client.send(b"GET /api/health" + end)
+            assert (await thawed(client, b'"position":0')).startswith(b"HTTP/1.1 200 OK")
+        assert repr(served.web.streams).startswith("<Streams: 0 open")
 
 
 async def test_any_server_that_speaks_asgi_will_do(tmp_path: Path) -> None:

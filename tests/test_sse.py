@@ -3,16 +3,19 @@
 import random
 import re
 import socket
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import msgspec
 import pytest
 
 from daemon import pieces, sse
 from daemon.events import log as event_log
+from daemon.events.codec import Row
 from daemon.events.types import Event, Recorded
 from daemon.pieces import REPLAY
 from daemon.projections.frames import Frame
@@ -92,6 +95,34 @@ async def test_a_client_behind_the_ring_is_served_from_the_log(tmp_path: Path) -
             assert seqs(await stream.up_to(1540)) == list(range(1501, 1541))
 
 
+@pytest.mark.timeout(2 * PATIENCE)
+async def test_a_page_may_reach_beyond_what_is_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row is durable a moment before the log says so. Who reads it then waits for the next one like all."""
+    async with site(tmp_path) as served:
+        await append(served, 3)
+        served.log.ring = type(served.log.ring)(served.log.ring, maxlen=1)
+        store = served.log._store
+        commit, durable, published = store.commit, threading.Event(), threading.Event()
+
+        def held(rows: Sequence[Row]) -> None:
+            commit(rows)
+            durable.set()
+            assert published.wait(PATIENCE)
+
+        monkeypatch.setattr(store, "commit", held)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(append, served, 1)
+            await anyio.to_thread.run_sync(durable.wait, PATIENCE)
+            async with Stream(served.url, f"{served.log.epoch}.1") as stream:
+                assert seqs(await stream.up_to(4)) == [2, 3, 4]
+                assert served.log.position == 3
+                published.set()
+                await append(served, 1)
+                assert (await stream.next()).seq == 5
+
+
 @pytest.mark.parametrize(("query", "heard"), [("", [4, 6, 7]), ("?steps=all", [3, 4, 5, 6, 7])])
 async def test_who_is_behind_gets_each_frames_newest_step(
     tmp_path: Path, query: str, heard: list[int]
@@ -141,6 +172,17 @@ async def test_a_snapshot_serves_all_who_come_while_memory_reaches_back_to_it(
         served.log.ring = type(served.log.ring)(served.log.ring, maxlen=2)
         async with Stream(served.url) as stream:
             assert (await stream.next()).id == f"{served.log.epoch}.5"
+
+
+async def test_those_who_come_back_at_many_places_are_not_remembered_at_each(tmp_path: Path) -> None:
+    """A piece may be a megabyte; while nothing happens, nothing else would let go of it."""
+    async with site(tmp_path) as served:
+        await append(served, 200)
+        made = pieces.Pieces(served.log, lambda: b"{}")
+        for cursor in range(200):
+            assert made.after(cursor, False) is made.after(cursor, False)
+        (number,) = re.findall(r"\d+", repr(made))
+        assert int(number) <= pieces.PLACES
 
 
 async def test_silence_is_broken_by_a_comment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,8 +35,9 @@ async def _record(log: Log[State], events: list[Event]) -> None:
 
 def _lives(job: int, first: int, count: int) -> Iterable[Event]:
     begin = accepted(job, first, tuple(range(count)))
-    words = PROMPTS[job % len(PROMPTS)]
-    yield replace(begin, prompt=replace(begin.prompt, prompt=words, project=f"project {job % 3}"))
+    words, model = PROMPTS[job % len(PROMPTS)], "demo" if job % 4 else "sketch"
+    prompt = replace(begin.prompt, prompt=words, project=f"project {job % 3}", model=model)
+    yield replace(begin, prompt=prompt)
     for frame in range(first, first + count):
         yield created(frame, job)
         yield previewed(1, frame, job)

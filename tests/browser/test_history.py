@@ -71,6 +71,8 @@ def test_pictures_are_found_by_each_filter(page: Page, daemon: Daemon) -> None:
     expect(said).to_have_text(re.compile("10,00"))
     page.get_by_label("Project").select_option("marsupials")
     expect(said).to_have_text("1 picture fits")
+    page.get_by_label("Model").select_option("sketch")
+    expect(said).to_have_text("No picture fits.")
     page.get_by_label("Model").select_option("demo")
     expect(said).to_have_text("1 picture fits")
     page.get_by_label("before").fill("2100-01-01")

@@ -13,6 +13,15 @@ from tests.daemons import Daemon
 AXE = Path(__file__).parents[1] / "static" / "node_modules" / "axe-core" / "axe.min.js"
 VIOLATIONS = """() => axe.run(document, { resultTypes: ["violations"] }).then(({ violations }) =>
   violations.flatMap(({ id, nodes }) => nodes.map(({ target }) => `${id}: ${target}`)))"""
+ANIMATED = """() => {
+  window.animated = 0;
+  const animate = Element.prototype.animate;
+  Element.prototype.animate = function (...given) {
+    window.animated += 1;
+    return animate.apply(this, given);
+  };
+}"""
+"""Counts what the page has move from now on."""
 NEWS = """() => {
   window.news = [];
   const region = document.querySelector("[aria-live=polite]");
@@ -184,6 +193,9 @@ def test_on_a_phone_nothing_is_wider_than_the_window(page: Page, daemon: Daemon)
 def test_who_asked_for_no_motion_gets_none(page: Page, daemon: Daemon) -> None:
     """Pictures are exchanged at once; nothing is animated while one develops."""
     page.emulate_media(reduced_motion="reduce")
+    page.evaluate(ANIMATED)
     (running,) = submit(daemon, LONG)
-    begun(page, running)
+    shown = begun(page, running)
+    expect(shown.locator(".beneath")).to_be_attached()  # one picture has given way to another
     assert page.evaluate("document.getAnimations().length") == 0
+    assert page.evaluate("window.animated") == 0

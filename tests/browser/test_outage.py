@@ -3,14 +3,15 @@
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.views import LONG, SHORT, begun, card
+from tests.browser.views import LONG, SHORT, begun, card, events, finish, open_view
 from tests.daemons import TIMEOUT, Daemon
 
 
@@ -84,3 +85,33 @@ def test_a_browser_without_shared_workers_follows_by_itself(page: Page, daemon: 
     frame = daemon.post("api/jobs", LONG).json()["frames"][0]
     begun(page, frame)
     assert page.evaluate("typeof SharedWorker") == "undefined"
+
+
+def test_words_that_are_forgotten_leave_an_open_page(
+    page: Page, tab: Callable[[], Page], daemon: Daemon, complaints: list[str]
+) -> None:
+    """Card, closer look, log and history stop saying them once the daemon is back; the picture stays."""
+    secret = {**SHORT, "prompt": "a secret quokka", "negative_prompt": "no wombat"}
+    (frame,) = finish(daemon, secret, steps=2)
+    job = events(daemon, type="JobAccepted", order="desc", limit=1)[0]["data"]["job"]
+    looked, logged, found = tab(), tab(), tab()
+    looked.goto(f"{daemon.url}#/frame/{frame}")
+    open_view(logged, "Log")
+    open_view(found, "History")
+    shown = {"#wall": page, "#frame": looked, "#events": logged, "#grid": found}
+    places = [each.locator(selector) for selector, each in shown.items()]
+    for place in places:
+        expect(place).to_contain_text("a secret quokka")
+
+    assert daemon.stop() == 0
+    redact = [sys.executable, "-m", "daemon", "redact", "--home", str(daemon.home.root), "--job", str(job)]
+    subprocess.run(redact, check=True, capture_output=True)
+    daemon.arguments = ("--port", daemon.url.rstrip("/").rpartition(":")[2])
+    daemon.start()
+    for place in places:
+        expect(place).to_contain_text("[redacted]")
+        expect(place).not_to_contain_text("quokka")
+    for words in ("quokka", "wombat"):
+        assert words not in page.locator("#wall").evaluate("(wall) => wall.outerHTML")
+    expect(card(page, frame).locator(".picture[data-kind=final]")).to_be_visible()
+    complaints[:] = [text for text in complaints if "net::ERR_" not in text]

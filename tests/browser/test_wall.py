@@ -74,7 +74,7 @@ def test_a_stop_says_so_until_the_event_confirms(page: Page, daemon: Daemon) -> 
 
 
 def test_the_queue_is_put_in_another_order_and_back(page: Page, daemon: Daemon) -> None:
-    """Sooner lets a job pass the one ahead, Undo puts it back; both are in the log."""
+    """Sooner lets a job pass the one ahead, Undo puts it back; Later lets the one behind pass."""
     (running,) = submit(daemon, LONG)
     (first,) = submit(daemon, SHORT)
     (second,) = submit(daemon, SHORT)
@@ -87,6 +87,8 @@ def test_the_queue_is_put_in_another_order_and_back(page: Page, daemon: Daemon) 
     expect(page.locator("#waiting .card").first).to_have_attribute("data-frame", str(second))
     page.get_by_role("button", name="Undo").click()
     expect(page.locator("#waiting .card").first).to_have_attribute("data-frame", str(first))
+    card(page, first).locator(".later").click()
+    expect(page.locator("#waiting .card").first).to_have_attribute("data-frame", str(second))
 
 
 def test_a_job_then_the_waiting_then_all_are_stopped(page: Page, daemon: Daemon) -> None:
