@@ -19,15 +19,22 @@ SHARED_FOR = 1.0
 """Seconds for which a snapshot serves all who come, with the events since then behind it."""
 PLACES = 16
 """From which pieces are kept for others. Those who keep up are at one or two; each who comes back may be at
-one of its own, and a piece of all that memory holds is a megabyte."""
+one of its own."""
+
+
+ENOUGH = 128 * 1024
+"""Bytes after which a piece ends, and the next one begins once the client has room again: what waits for one
+that has stopped reading is kept for each of those."""
 
 
 class Piece:
     """A part of an answer's body, as ASGI has it and as HTTP/1.1 frames it."""
 
-    __slots__ = ("chunk", "message")
+    __slots__ = ("chunk", "end", "message")
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, end: int = 0) -> None:
+        self.end = end
+        """The event up to which it tells; 0 for what is no event."""
         self.message = body(data)
         self.chunk = b"%x\r\n%b\r\n" % (len(data), data)
 
@@ -59,9 +66,9 @@ class Pieces:
         return position, message
 
     def after(self, cursor: int, whole: bool) -> Piece | None:
-        """Everything after `cursor`, up to the log's end; None if memory does not reach back so far.
+        """What follows `cursor`, up to the log's end or `ENOUGH`; None if memory does not reach back so far.
 
-        Without the previews that a later one in it makes old news, unless `whole`.
+        Without the previews that a later one makes old news, unless `whole`.
         """
         place = cursor, self._log.position, whole
         piece = self._made.get(place)
@@ -69,17 +76,16 @@ class Pieces:
             if len(self._made) == PLACES:
                 self.forget()
             newest_first = takewhile(lambda one: one.seq > cursor, reversed(self._log.ring))
-            piece = self._made[place] = Piece(self._joined([*newest_first][::-1], whole))
+            piece = self._made[place] = self._joined([*newest_first][::-1], whole)
         return piece
 
     def forget(self) -> None:
         """Let go of what was made for places where hardly anyone is by now."""
         self._made.clear()
 
-    async def page(self, cursor: int, whole: bool) -> tuple[int, Message]:
-        """What follows `cursor` in the log, and where that ends."""
-        page = [Told(recorded) for recorded in await self._log.read(cursor, REPLAY)]
-        return page[-1].seq, body(self._joined(page, whole))
+    async def page(self, cursor: int, whole: bool) -> Piece:
+        """The same from the log's rows, some of them."""
+        return self._joined([Told(recorded) for recorded in await self._log.read(cursor, REPLAY)], whole)
 
     def remembers(self, cursor: int) -> bool:
         """Whether memory holds every event after this one."""
@@ -96,9 +102,15 @@ class Pieces:
             return None
         return cursor if self.remembers(cursor) or self._log.position - cursor <= REPLAY else None
 
-    def _joined(self, events: list[Told], whole: bool) -> bytes:
-        chosen = events if whole else coalesced(events)
-        return b"".join(self._framed(b"", one.seq, one.message) for one in chosen)
+    def _joined(self, events: list[Told], whole: bool) -> Piece:
+        parts: list[bytes] = []
+        size = end = 0
+        for one in events if whole else coalesced(events):
+            parts.append(self._framed(b"", one.seq, one.message))
+            size, end = size + len(parts[-1]), one.seq
+            if size >= ENOUGH:
+                break
+        return Piece(b"".join(parts), end)
 
     def _framed(self, kind: bytes, seq: int, data: bytes) -> bytes:
         return b"id: %s.%d\n%sdata: %s\n\n" % (self._log.epoch.encode(), seq, kind, data)

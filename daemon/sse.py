@@ -105,7 +105,7 @@ class Streams:
                 client.roused.set_result(None)
 
     def _told(self, client: _Client) -> bool:
-        """Tell a client the next thing at once, if that can be."""
+        """Tell a client the next thing at once, if that can be and is all there is to tell it."""
         aside, position = self._aside, self._log.position
         if self._closing:
             return False
@@ -114,8 +114,10 @@ class Streams:
                 client.heard = aside
         elif client.cursor < position:
             piece = self._pieces.after(client.cursor, client.whole)
-            if told := piece is not None and client.write(piece.chunk):
-                client.cursor = position
+            told = piece is not None and client.write(piece.chunk)
+            if piece is not None and told:
+                client.cursor = piece.end
+                told = piece.end == position
         else:
             told = not self._silent or client.write(_ALIVE.chunk)
         return told
@@ -174,11 +176,10 @@ class Streams:
 
     async def _catch_up(self, client: _Client, send: Send) -> None:
         piece = self._pieces.after(client.cursor, client.whole)
-        if piece is not None:
-            client.cursor, message = self._log.position, piece.message
-        else:
-            client.cursor, message = await self._pieces.page(client.cursor, client.whole)
-        await send(message)
+        if piece is None:
+            piece = await self._pieces.page(client.cursor, client.whole)
+        client.cursor = piece.end
+        await send(piece.message)
 
 
 def _never(_: bytes) -> bool:

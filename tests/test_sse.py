@@ -12,11 +12,12 @@ import anyio
 import anyio.to_thread
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from daemon import pieces, sse
 from daemon.events import log as event_log
 from daemon.events.codec import Row
-from daemon.events.types import Event, Recorded
+from daemon.events.types import Event, JobAccepted, Recorded
 from daemon.pieces import REPLAY
 from daemon.projections.frames import Frame
 from daemon.projections.state import State
@@ -175,7 +176,7 @@ async def test_a_snapshot_serves_all_who_come_while_memory_reaches_back_to_it(
 
 
 async def test_those_who_come_back_at_many_places_are_not_remembered_at_each(tmp_path: Path) -> None:
-    """A piece may be a megabyte; while nothing happens, nothing else would let go of it."""
+    """While nothing happens, nothing else would let go of it."""
     async with site(tmp_path) as served:
         await append(served, 200)
         made = pieces.Pieces(served.log, lambda: b"{}")
@@ -183,6 +184,32 @@ async def test_those_who_come_back_at_many_places_are_not_remembered_at_each(tmp
             assert made.after(cursor, False) is made.after(cursor, False)
         (number,) = re.findall(r"\d+", repr(made))
         assert int(number) <= pieces.PLACES
+
+
+def wordy(number: int, words: str) -> JobAccepted:
+    """A job with much to say."""
+    job = accepted(number, number)
+    return replace(job, prompt=replace(job.prompt, prompt=words))
+
+
+async def test_no_piece_is_more_than_one_that_stopped_reading_may_cost(tmp_path: Path) -> None:
+    """Four thousand frozen clients would keep what each was given; piece after piece, nothing is left out."""
+    async with site(tmp_path) as served:
+        words = "many words " * 200
+        jobs = [wordy(number, words) for number in range(1, 301)]
+        await served.log.decide(lambda _: jobs)
+        made = pieces.Pieces(served.log, lambda: b"{}")
+        heard: list[int] = []
+        cursor = 0
+        while cursor < served.log.position:
+            piece = made.after(cursor, False)
+            assert piece is not None
+            assert len(piece.message["body"]) < pieces.ENOUGH + 4 * len(words)
+            heard += map(int, re.findall(rb"^id: \w+\.(\d+)$", piece.message["body"], re.M))
+            cursor = piece.end
+        assert heard == list(range(1, served.log.position + 1))
+        async with Stream(served.url, f"{served.log.epoch}.0") as stream:
+            assert seqs(await stream.up_to(served.log.position)) == heard
 
 
 async def test_silence_is_broken_by_a_comment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
