@@ -108,6 +108,18 @@ def test_sql_makes_the_rows_that_the_fold_makes(history: list[Event]) -> None:
         assert contents(connection) == state.take_changes()
 
 
+def test_a_history_that_no_law_lets_happen_has_tables_all_the_same() -> None:
+    """Laws change, and bind what is recorded from then on: a frame that ended twice ends no start."""
+    twice: list[Event] = [accepted(), created(), previewed(1), previewed(3), finished(), failed()]
+    state = State()
+    for recorded in timed(twice):
+        state.apply(recorded)
+    with in_database(timed(twice)) as connection:
+        rebuilding.make(connection)
+        (timing,) = contents(connection)["timings"]
+    assert timing.picture_us == state.timings[1].picture_us
+
+
 async def test_a_start_reads_what_is_open_and_not_the_whole_log(tmp_path: Path) -> None:
     """Ended frames stay on disk but for the newest; what was running, waiting and counted is known."""
     path = tmp_path / "history.duckdb"
