@@ -89,7 +89,8 @@ class Log(Generic[S]):
         self.flushing = anyio.Lock()
         """Held while the tables are brought up to the state: one flush must not settle another's rows."""
         self.recalling = anyio.Lock(fast_acquire=True)
-        """Held while rows are recalled: what the tables were given meanwhile must not leave memory before."""
+        """Held while rows are recalled: what the tables were given meanwhile must not leave memory before.
+        And while the database is opened again or its tables made anew: nobody may be reading them then."""
         if memory is not None:
             memory.restore(store.connection, state)
         store.anew = False
@@ -318,7 +319,8 @@ class Log(Generic[S]):
         if self._store.behind and not await self._transferred(round_):
             return
         if self._store.anew:
-            await self._in_thread(self._restore_tables)
+            async with self.recalling:
+                await self._in_thread(self._restore_tables)
         await self.recall([key for pending in round_.pending for key in pending.needs])
         batch = Batch(self.state.fork(), self.position, self._head)
         for pending in round_.pending:
@@ -350,9 +352,10 @@ class Log(Generic[S]):
     async def _revived(self, round_: "Round[S]") -> bool:
         """Open a database again that failed, and take in what was in doubt; tells callers if it cannot."""
         try:
-            await self._in_thread(self._store.reopen)
-            if self._store.anew:
-                await self._in_thread(self._restore_tables)
+            async with self.recalling:
+                await self._in_thread(self._store.reopen)
+                if self._store.anew:
+                    await self._in_thread(self._restore_tables)
             await self._catch_up()
         except (OSError, *database.UNREADABLE) as error:
             self._store.broken = True  # also where it could be opened: the log is behind it

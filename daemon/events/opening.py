@@ -98,7 +98,13 @@ def opened(path: Path, fault: str | None = None) -> Opened:
         # As long as it is open, DuckDB gives the same failed database to whoever asks.
         unless_whole.callback(connection.close)
         base = kept.base if kept is not None else _base(connection, sealed, findings)
-        rows = list(_whole(base.hash, database.read(connection, base.seq, _ALL)))
+        rows = database.read(connection, base.seq, _ALL)
+        if kept is None and (wrong := unchained(rows, base.hash)) is not None:
+            raise HistoryDamaged(
+                f"event {wrong} is not what was recorded, and {journal_of(path)}, which had it, is gone or "
+                f"broken; move {path} out of the way to go on with what was sealed, events 1 to {base.seq}"
+            )
+        rows = list(_whole(base.hash, rows))
         rows += _completed(connection, kept, rows[-1].seq if rows else base.seq, findings)
         unless_whole.pop_all()
     return Opened(connection, base, rows, findings, anew)

@@ -354,4 +354,4 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     cause: int | None
     """The `seq` of the event that this one answers."""
     hash: bytes
-    """SHA-256 over the previous row's hash and this row's canonical bytes (see `codec`)."""
+    """SHA-256 over the previous row's hash and this row's canonical bytes, its first `codec.KEPT` bytes."""

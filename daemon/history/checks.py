@@ -136,6 +136,7 @@ def check_rows(rows: Iterable[Row], kept: Read | None, audit: Audit) -> tuple[in
     for row in rows:
         audit.count("events", 1)
         if row.seq != last + 1:
+            link.end(last, audit)
             audit.find("events", f"{_span(last + 1, row.seq - 1)} missing")
             link.lost(row)
         else:

@@ -1,8 +1,11 @@
 """What memory holds, put down in one piece at a clean end: the next start need not gather it from the tables.
 
-It counts for the tables as they were then. Where they have gone on, or are of another version, it is passed
+It counts for the tables as they were then. Where they have gone on, or it is of another version, it is passed
 over, and whoever makes the tables anew drops it.
 """
+
+from functools import cache
+from zlib import crc32
 
 import duckdb
 import msgspec
@@ -35,6 +38,12 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(_Kept)
 
 
+@cache
+def _version(tables: int) -> int:
+    """Of the tables and of all structs in it: nothing here is led up from another Safelight's layout."""
+    return tables << 32 | crc32(msgspec.json.encode(msgspec.json.schema(_Kept)))
+
+
 def content(state: State) -> bytes:
     """What a state holds whose rows the tables have all."""
     kept = _Kept(
@@ -53,20 +62,20 @@ def content(state: State) -> bytes:
 
 def keep(version: int, position: int, content: bytes, connection: duckdb.DuckDBPyConnection) -> None:
     """Put it down, for the tables of this version and position."""
-    connection.execute(_MAKE, (version, position, content))
+    connection.execute(_MAKE, (_version(version), position, content))
 
 
 def recall(state: State, version: int, connection: duckdb.DuckDBPyConnection) -> bool:
     """Bring up an empty state that knows its position; whether there is anything of these tables."""
     try:
         found = connection.execute(
-            "SELECT content FROM kept WHERE version = ? AND seq = ?", (version, state.position)
+            "SELECT content FROM kept WHERE version = ? AND seq = ?", (_version(version), state.position)
         ).fetchall()
-    except duckdb.CatalogException:
-        return False
-    if not found:
-        return False
-    kept = _decoder.decode(found[0][0])
+        if not found:
+            return False
+        kept = _decoder.decode(found[0][0])
+    except (duckdb.CatalogException, msgspec.DecodeError):
+        return False  # none was put down, or it makes no sense; the tables have all of it
     state.remember({"frames": kept.frames, "jobs": kept.jobs, "paces": kept.paces})
     state.clocks.update(kept.clocks)
     state.reasons.update(kept.reasons)

@@ -165,11 +165,13 @@ SQL = """
 WITH begun AS (
     SELECT frame, max(seq) AS seq FROM scope WHERE type IN ('FrameCreated', 'FrameResumed') GROUP BY frame
 ), ended AS (
-    SELECT scope.frame, scope.ts, begun.seq AS begun FROM scope JOIN begun USING (frame)
+    SELECT scope.frame, arg_min(scope.ts, scope.seq) AS ts, begun.seq AS begun
+    FROM scope JOIN begun USING (frame)
     WHERE type IN ('FinalWritten', 'FrameCancelled', 'FrameFailed') AND scope.seq > begun.seq
       AND scope.frame NOT IN (
         SELECT late.frame FROM scope AS late JOIN begun ON late.frame = begun.frame AND late.seq > begun.seq
         WHERE late.type = 'FrameInterrupted')
+    GROUP BY scope.frame, begun.seq
 ), span AS (
     SELECT scope.frame, min(scope.seq) AS first, max(scope.seq) AS last FROM scope JOIN begun USING (frame)
     WHERE type = 'PreviewWritten' AND scope.seq > begun.seq GROUP BY scope.frame

@@ -167,6 +167,18 @@ def test_an_edited_row_in_the_database_is_found_and_put_right(history: tuple[Pat
     assert list(path.parent.glob("history.broken-*.duckdb"))
 
 
+def test_an_edited_row_is_not_believed_once_the_journal_is_gone(history: tuple[Path, list[Row]]) -> None:
+    """Nobody has the true one: it is named, and nothing is chained to the other."""
+    path, _ = history
+    store = Store(path)
+    store.connection.execute("DROP TRIGGER events_never_changed ON events")
+    store.connection.execute(f"UPDATE events SET cause = 1 WHERE seq = {SEALED + 5}")
+    kill(store, path)
+    opening.journal_of(path).unlink()
+    with pytest.raises(HistoryDamaged, match=f"event {SEALED + 5} is not what was recorded"):
+        Store(path)
+
+
 def test_a_torn_checkpoint_loses_nothing(tmp_path: Path) -> None:
     """Two hundred states in which random 4 KiB pieces of what the checkpoint wrote never reached the disk."""
     before_dir, after_dir = tmp_path / "before", tmp_path / "after"

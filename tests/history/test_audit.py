@@ -196,6 +196,16 @@ def test_rows_that_a_changed_one_leaves_unchecked_are_named_and_later_ones_check
     ]
 
 
+def test_rows_left_unchecked_before_missing_ones_are_named_too(home: Home) -> None:
+    """The chain is broken twice before it is taken up again."""
+    edited(home, "UPDATE events SET cause = 3 WHERE seq = 5; DELETE FROM events WHERE seq = 9")
+    assert [one.what for one in verify(home).findings if one.place == "events"] == [
+        "events 6 to 8 are unchecked: the chain is broken before",
+        "event 9 is missing",
+        "events 11 to 16 are unchecked: the chain is broken before",
+    ]
+
+
 def test_rows_with_whole_hashes_are_as_good(home: Home) -> None:
     """A history from before rows kept the beginning alone."""
     store = Store(home.history)

@@ -108,6 +108,18 @@ def test_sql_makes_the_rows_that_the_fold_makes(history: list[Event]) -> None:
         assert contents(connection) == state.take_changes()
 
 
+def test_a_history_that_no_law_lets_happen_has_tables_all_the_same() -> None:
+    """Laws change, and bind what is recorded from then on: a frame that ended twice ends no start."""
+    twice: list[Event] = [accepted(), created(), previewed(1), previewed(3), finished(), failed()]
+    state = State()
+    for recorded in timed(twice):
+        state.apply(recorded)
+    with in_database(timed(twice)) as connection:
+        rebuilding.make(connection)
+        (timing,) = contents(connection)["timings"]
+    assert timing.picture_us == state.timings[1].picture_us
+
+
 async def test_a_start_reads_what_is_open_and_not_the_whole_log(tmp_path: Path) -> None:
     """Ended frames stay on disk but for the newest; what was running, waiting and counted is known."""
     path = tmp_path / "history.duckdb"
@@ -162,6 +174,67 @@ async def test_what_memory_held_counts_for_those_tables_alone(tmp_path: Path) ->
     with duckdb.connect(path) as connection:
         rebuilding.make(connection)
         assert not connection.execute("FROM duckdb_tables() WHERE table_name = 'kept'").fetchall()
+
+
+@pytest.mark.parametrize("change", ["content = 'no state'::BLOB", "version = version + 1"])
+async def test_what_memory_held_and_nobody_can_read_is_passed_over(tmp_path: Path, change: str) -> None:
+    """Garbage, or the layout of another Safelight, which may mean something else: the tables have it all."""
+    path = tmp_path / "history.duckdb"
+    async with kept(path) as log:
+        await log.append(accepted(1, 1))
+    with duckdb.connect(path) as connection:
+        connection.execute(f"UPDATE kept SET {change}")
+    async with opened(path, State(), restoring) as log:
+        assert log.state.frames[1].status == "queued"
+
+
+async def test_what_memory_has_of_tables_that_were_made_anew_is_not_put_down(tmp_path: Path) -> None:
+    """It came from what a strange hand had changed; the next start is to have it from the new ones."""
+    path = tmp_path / "history.duckdb"
+    async with kept(path) as log:
+        await whole_picture(log, 1)
+    with duckdb.connect(path) as connection:
+        connection.execute("DROP TABLE kept")
+        connection.execute("UPDATE frames SET status = 'queued', finished_at = NULL")
+    async with kept(path) as log:
+        assert log.state.frames[1].status == "queued"
+    async with kept(path) as log:
+        await rebuilding.rebuild(log)
+    async with kept(path) as log:
+        assert log.state.frames[1].status == "done"
+        assert not log.state.open
+
+
+async def test_nothing_is_recalled_while_the_tables_are_made_anew(tmp_path: Path) -> None:
+    """A question about an old frame waits for them, and does not find them gone."""
+    begun, asked, made = threading.Event(), threading.Event(), threading.Event()
+
+    class Slow:
+        """Tables that are not there for a moment."""
+
+        @staticmethod
+        def recall(connection: duckdb.DuckDBPyConnection, keys: Any) -> Any:
+            assert made.is_set()
+            return restoring.recall(connection, keys)
+
+        @staticmethod
+        def restore(connection: duckdb.DuckDBPyConnection, state: State) -> None:
+            begun.set()
+            asked.wait(60)
+            restoring.restore(connection, state)
+            made.set()
+
+    async with kept(tmp_path / "history.duckdb") as log:
+        await log.append(accepted())
+        await tables.flush(log)
+        log._memory, log._store.anew = Slow(), True  # as after a fatal error
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(log.append, created())
+            await to_thread.run_sync(begun.wait)
+            tasks.start_soon(log.recall, [("claims", "c1")])
+            await anyio.wait_all_tasks_blocked()
+            asked.set()
+        assert "c1" in log.state.claims
 
 
 def held(state: State) -> dict[str, Any]:
