@@ -247,7 +247,7 @@ def photograph(size: int) -> formats.Pixels:
 
 def warm_child(folder: Path) -> None:
     """(c) Cancel → the next frame's first step, and a picture of the built-in model, on a warm child."""
-    model = folder / "demo"
+    model = BUILT_IN
     it = Child(folder / "stderr", patience=600)
     it.say(asked(model, 1))
     it.until(wire.Final)
