@@ -36,13 +36,12 @@ from tests.gpu.test_child import begin as asked
 from tests.stories import finished
 
 CPU = torch.device("cpu")
-ROUNDS, A_ROUND = 6, 4
+ROUNDS, A_ROUND = 15, 6
 """Turns, and steps in each."""
 
 
 def main() -> None:
     """Print all figures."""
-    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
     model = random_sdxl.checkpoint(random_sdxl.MIDDLE, CPU, torch.float32)
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".bench-") as folder:
         steps(model, Path(folder))
@@ -66,9 +65,12 @@ def request(size: int, steps: int) -> wire.Begin:
 
 
 def steps(model: sdxl.Checkpoint, folder: Path) -> None:
-    """(a) Seconds per step with previews at every step, without, and with a callback that encodes inline."""
+    """(a) Seconds per step with previews at every step, without, and with a callback that encodes inline.
+
+    Those without are timed twice: by how much the two differ, no other ratio can be told from one.
+    """
     begin = request(1024, (ROUNDS + 1) * A_ROUND)
-    states = [denoise.begin(model, begin) for _ in range(3)]
+    states = [denoise.begin(model, begin) for _ in range(4)]
     paint = previews.linear(model.latent2rgb, model.device)
     with sink() as send, previews.Encoder(send) as encoder:
         shown = view.opened(begin, model, taesd.Decoders(model.device), None, send)
@@ -76,6 +78,7 @@ def steps(model: sdxl.Checkpoint, folder: Path) -> None:
         ways: dict[str, Callable[[denoise.Denoise, denoise.Denoised], object]] = {
             "without previews": lambda state, seen: None,
             "with previews": lambda state, seen: encoder.offer(shown.shoot(state, seen)),  # type: ignore[arg-type]  # each is due
+            "without, again": lambda state, seen: None,
             "encoded inline": lambda state, seen: inline(paint(seen.latent).cpu().numpy(), folder),
         }
         turns = {
@@ -340,13 +343,17 @@ Took = dict[str, list[float]]
 
 
 def interleaved(ways: Mapping[str, Callable[[], object]], rounds: int) -> tuple[Took, Took]:
-    """The ways taking turns: by the clock, and of processors. The first turn warms up and does not count."""
+    """The ways taking turns: by the clock, and of processors. The first turn warms up and does not count.
+
+    Another one begins each time, so that none is always behind the same one.
+    """
     took: Took = {name: [] for name in ways}
     worked: Took = {name: [] for name in ways}
     for number in range(rounds + 1):
-        for name, way in ways.items():
+        first = number % len(ways)
+        for name in [*list(ways)[first:], *list(ways)[:first]]:
             before = time.process_time()
-            seconds = timed(way)
+            seconds = timed(ways[name])
             if number:
                 took[name].append(seconds)
                 worked[name].append(time.process_time() - before)
@@ -354,10 +361,13 @@ def interleaved(ways: Mapping[str, Callable[[], object]], rounds: int) -> tuple[
 
 
 def beside(took: Took, worked: Took, name: str, floor: str, steps: int) -> str:
-    """A step's time, and its ratio to the floor's."""
+    """A step's time, and the medians of its turns' ratios to the floor's: what slows a machine for a while
+    slows both."""
     middle = statistics.median(took[name])
-    ratio = middle / statistics.median(took[floor])
-    work = statistics.median(worked[name]) / statistics.median(worked[floor])
+    ratio, work = (
+        statistics.median(mine / its for mine, its in zip(each[name], each[floor], strict=True))
+        for each in (took, worked)
+    )
     return f"{middle / steps * 1e3:8.1f} ms, {ratio:.3f} x; processor time {work:.3f} x"
 
 

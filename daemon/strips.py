@@ -31,7 +31,7 @@ class Thumbnail(msgspec.Struct, frozen=True):
     width: int
     height: int
     data: bytes
-    """WebP, or whatever the prompt's previews are."""
+    """JPEG, or whatever the prompt's previews are."""
     final: bool = False
 
 

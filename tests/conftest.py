@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from daemon.gpu import child
 from daemon.settings import Home
 from tests.daemons import Daemon
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-# Before anything imports torch: OpenMP's threads else spin at each barrier (see `daemon/gpu/child.prepare`).
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+child.spin_briefly()  # before anything imports torch
 # Small pictures gain nothing by a second thread, and it would take a core from whatever else tests.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

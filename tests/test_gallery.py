@@ -67,8 +67,8 @@ async def test_a_steps_picture_is_that_steps_or_none(client: httpx.AsyncClient, 
     assert (await client.get("/frames/1/preview?step=1")).status_code == 410
     keep(served, 3)
     for step in (1, 2, 3):
-        assert shown(await client.get(f"/frames/1/preview?step={step}")) == ("WEBP", (128, 64), step)
-        assert shown(await client.get(f"/frames/1/thumbnail?step={step}")) == ("WEBP", (128, 64), step)
+        assert shown(await client.get(f"/frames/1/preview?step={step}")) == ("JPEG", (128, 64), step)
+        assert shown(await client.get(f"/frames/1/thumbnail?step={step}")) == ("JPEG", (128, 64), step)
     for path in ("preview?step=4", "preview", "thumbnail?step=4"):
         assert (await client.get(f"/frames/1/{path}")).status_code == 410
     assert (await client.get("/frames/2/preview?step=1")).status_code == 410
@@ -98,7 +98,7 @@ async def test_the_finished_picture_has_a_thumbnail(client: httpx.AsyncClient, s
     (served.home.frames / "task_1.png").write_bytes(formats.png(pixels(9, 600)))
     assert shown(await client.get("/frames/1/thumbnail")) == ("PNG", (1200, 600), 9)
     keep(served, 4, final=True)
-    assert shown(await client.get("/frames/1/thumbnail")) == ("WEBP", (256, 128), 9)
+    assert shown(await client.get("/frames/1/thumbnail")) == ("JPEG", (256, 128), 9)
     whole = await client.get("/frames/1/final")
     unchanged = await client.get("/frames/1/final", headers={"if-none-match": whole.headers["etag"]})
     assert unchanged.status_code == 304
@@ -119,7 +119,7 @@ async def test_a_strip_is_told_with_addresses_that_lead_to_its_pictures(
     assert (await client.get("/api/frames/2/strip")).status_code == 404
 
 
-@pytest.mark.parametrize(("what", "form"), [("strip", "WEBP"), ("all", "PNG"), ("none", None)])
+@pytest.mark.parametrize(("what", "form"), [("strip", "JPEG"), ("all", "PNG"), ("none", None)])
 async def test_what_is_kept_is_what_the_prompt_says(
     client: httpx.AsyncClient, served: Site, what: Keep, form: str | None
 ) -> None:

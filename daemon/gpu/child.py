@@ -57,16 +57,31 @@ def take_streams() -> tuple[int, int]:
     return commands, replies
 
 
+SPINS = 3000
+"""Looks that an OpenMP thread takes before it sleeps at a barrier: libgomp's own count is 300,000."""
+
+
+def spin_briefly() -> None:
+    """Say how OpenMP's threads wait, before torch is imported; who has said so already is left alone.
+
+    Waking a thread costs more than many an operation of a small UNet takes, so a thread that sleeps at once
+    makes a step take twice as long. One that spins on keeps a core from whatever else there is to do, the
+    other threads of its own step first, which then takes ten times as long (decision 58 has the figures).
+    """
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        os.environ["GOMP_SPINCOUNT"] = str(SPINS)
+
+
 def prepare(compiled: str | None) -> None:
     """What must be set before torch and the hub's client are imported.
 
-    Passive waiting: OpenMP's threads otherwise spin at every barrier, and on a machine with anything else to
-    do a step then takes ten times as long. Ctrl-C reaches the whole foreground group: ending is the daemon's
-    to decide, by closing our input. What is compiled is kept in the folder `compiled`.
+    Ctrl-C reaches the whole foreground group: ending is the daemon's to decide, by closing our input. What is
+    compiled is kept in the folder `compiled`.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["HF_HUB_OFFLINE"] = "1"
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    spin_briefly()
     if compiled is not None:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = compiled
         os.environ["TRITON_CACHE_DIR"] = f"{compiled}/triton"

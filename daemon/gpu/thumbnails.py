@@ -11,6 +11,7 @@ STEP = 128
 """Pixels of a kept step's longer side, at most: a 1024² picture's latent is as large."""
 FINAL = 256
 _QUALITY = 75
+"""Of JPEG. WebP of the same quality is a fifteenth smaller and takes seven times as long, at every step."""
 
 
 def of_step(pixels: formats.Pixels, encoded: bytes, step: int, sigma: float, keep: Keep) -> Thumbnail | None:
@@ -37,4 +38,4 @@ def _small(pixels: formats.Pixels, side: int, step: int, sigma: float, *, final:
         size = max(1, round(width * scale)), max(1, round(height * scale))
         pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BOX, reducing_gap=2.0))
     height, width, _ = pixels.shape
-    return Thumbnail(step, sigma, width, height, formats.encode(pixels, "webp", _QUALITY), final)
+    return Thumbnail(step, sigma, width, height, formats.encode(pixels, "jpeg", _QUALITY), final)

@@ -70,6 +70,22 @@ def test_half_precision_latents_are_shown() -> None:
     assert abs(exact - half).max() <= 1
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_cpus_and_gpus_paint_the_same(dtype: torch.dtype) -> None:
+    """By numpy or by torch, within the shade that another order of adding may make."""
+    latent = 2 * torch.randn(1, 4, 31, 47, generator=torch.Generator().manual_seed(2)).to(dtype)
+    ways = previews._by_numpy(previews.SDXL), previews._by_torch(previews.SDXL, latent.device)
+    by_numpy, by_torch = (way(latent).numpy().astype(int) for way in ways)
+    assert by_numpy.shape == by_torch.shape == (31, 47, 3)
+    assert abs(by_numpy - by_torch).max() <= 1
+    assert (by_numpy != by_torch).mean() < 0.001
+
+
+def test_a_latent_that_overflowed_is_shown_as_it_is() -> None:
+    """A preview is no reason to fail: whether the picture is one is for the sampler to say."""
+    assert to_rgb(torch.full((1, 4, 2, 3), torch.nan), previews.SDXL).shape == (2, 3, 3)
+
+
 def test_the_last_preview_resembles_the_picture(checkpoint: sdxl.Checkpoint, plain: wire.Begin) -> None:
     """A model's own factors show at latent size what its VAE paints."""
     state = denoise.begin(checkpoint, msgspec.structs.replace(plain, steps=8))

@@ -14,7 +14,7 @@ import torch
 from diffusers.models.attention_processor import AttnProcessor2_0
 from safetensors.torch import save_file
 
-from daemon.gpu import denoise, formats, loras, sdxl, speed, wire
+from daemon.gpu import child, denoise, formats, loras, sdxl, speed, wire
 from daemon.settings import Home
 from tests.daemons import Daemon
 
@@ -90,6 +90,17 @@ def test_a_process_is_settled_once(monkeypatch: pytest.MonkeyPatch) -> None:
     speed.settle(CPU, "auto", compiles=False)
     assert (torch.get_num_threads(), torch.backends.cuda.matmul.fp32_precision) == (2, "tf32")
     assert speed.describe(torch.bfloat16, compiles=True) == "bfloat16, 2 threads, compiled"
+
+
+@pytest.mark.parametrize("said", [{}, {"OMP_WAIT_POLICY": "ACTIVE"}, {"GOMP_SPINCOUNT": "7"}])
+def test_threads_look_a_few_times_before_they_sleep(
+    said: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless the person has said how they are to wait, by either name."""
+    monkeypatch.setattr(os, "environ", dict(said))
+    child.spin_briefly()
+    ours = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": str(child.SPINS)}
+    assert dict(os.environ) == (said or ours)
 
 
 def test_attention_is_pytorchs_own(checkpoint: sdxl.Checkpoint) -> None:
