@@ -1,8 +1,8 @@
 """What to do when memory runs out in the middle of a frame, in the child.
 
 First the checkpoints that nobody uses leave, then fewer pictures share a call of the UNet, at last one
-alone; a picture is decoded in tiles. Only what changes nothing when it fails is tried again: a call of the
-UNet, not the sampler's step behind it.
+alone, and as many from then on as long as the checkpoint is in memory; a picture is decoded in tiles. Only
+what changes nothing when it fails is tried again: a call of the UNet, not the sampler's step behind it.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,15 +20,17 @@ Result = TypeVar("Result")
 class Spare:
     """Memory that a batch in need of it can get."""
 
-    def __init__(self, shelf: sdxl.Shelf, keep: Path, most: int) -> None:
-        self.most = most
-        """Pictures in one call of the UNet."""
+    def __init__(self, shelf: sdxl.Shelf, keep: Path) -> None:
         self._shelf = shelf
         self.keep = keep
         """The checkpoint at work."""
 
     def __repr__(self) -> str:
-        return f"<Spare memory of {self._shelf!r}, {self.most} at once>"
+        return f"<Spare memory of {self._shelf!r}>"
+
+    def most(self, state: denoise.Denoise) -> int | None:
+        """Pictures like this one for which a call of the UNet has memory; None where it has not run out."""
+        return state.checkpoint.at_once.get(_shape(state))
 
     def free(self, error: Exception) -> None:
         """Free it for one more try. Raises `error` if it is of another kind."""
@@ -53,7 +55,9 @@ class Spare:
             if len(calls) == 1 or not out_of_memory(error):
                 raise
             error.__traceback__ = None
-        self.most = half = len(calls) // 2
+        half = len(calls) // 2
+        first = calls[0].state
+        first.checkpoint.at_once[_shape(first)] = half
         sdxl.release(self._shelf.device)
         return [*self.predict(calls[:half]), *self.predict(calls[half:])]
 
@@ -64,6 +68,11 @@ class Spare:
         except (MemoryError, RuntimeError) as error:
             self.free(error)
         return denoise.finish(state, tiled=True)
+
+
+def _shape(state: denoise.Denoise) -> tuple[int, ...]:
+    """What is equal in pictures that share a call of the UNet, and decides how many can."""
+    return (*state.latent.shape, *state.embeds.shape[1:])
 
 
 def out_of_memory(error: Exception) -> bool:

@@ -96,7 +96,7 @@ def attempt(
 
     Whatever goes wrong becomes the ending of the frame that it happened to; the others go on.
     """
-    spare = Spare(shelf, Path(orders[0].begin.model), len(orders))
+    spare = Spare(shelf, Path(orders[0].begin.model))
     passes = Passes(shelf, spare, send)
     pictures: list[Picture] = []
     for order in orders:
@@ -164,7 +164,7 @@ def _round(
             going.append(picture)
         else:
             yield picture, ending
-    at_work = _alike(going)[: spare.most]
+    at_work = _at_work(going, spare)
     for picture, seen in zip(at_work, _stepped(at_work, shelf, spare), strict=True):
         ending = (
             _guarded(picture.order, shelf, partial(_after, picture, seen, spare, encoder))
@@ -175,10 +175,13 @@ def _round(
             yield picture, ending
 
 
-def _alike(pictures: Sequence[Picture]) -> list[Picture]:
-    """Those that can share a call of the UNet with the first."""
+def _at_work(pictures: Sequence[Picture], spare: Spare) -> list[Picture]:
+    """Those that can share a call of the UNet with the first, and for which it has memory."""
+    if not pictures:
+        return []
     kinds = [denoise.alike(picture.state) for picture in pictures]
-    return [picture for picture, kind in zip(pictures, kinds, strict=True) if kind == kinds[0]]
+    alike = [picture for picture, kind in zip(pictures, kinds, strict=True) if kind == kinds[0]]
+    return alike[: spare.most(pictures[0].state)]
 
 
 def _stepped(

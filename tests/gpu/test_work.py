@@ -97,11 +97,13 @@ def four(order: Order) -> list[Order]:
     return [Order(msgspec.structs.replace(order.begin, frame=n, seed=n)) for n in (1, 2, 3, 4)]
 
 
-def make_all(orders: list[Order], said: list[wire.Reply] | None = None) -> dict[int, work.Ending]:
+def make_all(
+    orders: list[Order], said: list[wire.Reply] | None = None, shelf: sdxl.Shelf | None = None
+) -> dict[int, work.Ending]:
     """Have orders attempted together; their endings by frame, in the order in which they came."""
     said = [] if said is None else said
     with previews.Encoder(said.append) as encoder:
-        made = work.attempt(orders, sdxl.Shelf(torch.device("cpu")), encoder, said.append)
+        made = work.attempt(orders, shelf or sdxl.Shelf(torch.device("cpu")), encoder, said.append)
         return {order.begin.frame: ending for order, ending in made}
 
 
@@ -143,6 +145,33 @@ def test_a_batch_that_is_too_large_is_halved_until_it_fits(
         steps = [reply.step for reply in said if isinstance(reply, wire.Preview) and reply.frame == frame]
         assert steps == sorted(set(steps))
         assert steps[-1] == 3
+
+
+def test_how_many_fit_is_learned_once(order: Order, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next batch of that size does not run out to find it again; one of another size does, and the
+    checkpoint forgets it with leaving memory.
+    """
+    works, sizes, shelf = denoise.predict, [], sdxl.Shelf(torch.device("cpu"))
+
+    def fails(calls: Sequence[denoise.Call]) -> list[torch.Tensor]:
+        sizes.append(len(calls))
+        if len(calls) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return works(calls)
+
+    def asked(width: int) -> set[int]:
+        sizes.clear()
+        orders = [Order(msgspec.structs.replace(each.begin, width=width)) for each in four(order)]
+        assert len(finals(make_all(orders, shelf=shelf))) == 4
+        return set(sizes)
+
+    monkeypatch.setattr(denoise, "predict", fails)
+    assert asked(64) == {4, 2}
+    assert asked(64) == {2}
+    assert asked(128) == {4, 2}
+    assert asked(64) == {2}
+    shelf.keep_only(Path("another"))
+    assert asked(64) == {4, 2}
 
 
 def test_a_picture_too_large_by_itself_fails_alone(order: Order, monkeypatch: pytest.MonkeyPatch) -> None:
