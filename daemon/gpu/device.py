@@ -199,7 +199,10 @@ class Device:
         assert not isinstance(reply, wire.Ready | wire.NoDevice), "a child is ready only once"
         if isinstance(reply, wire.Loaded):
             memory.holds(reply.held)
-        number = next(iter(makings)) if isinstance(reply, wire.Loading | wire.Loaded) else reply.frame
+        if isinstance(reply, wire.Loading | wire.Loaded | wire.Compiled):
+            number = next(iter(makings))
+        else:
+            number = reply.frame
         making = makings[number]
         if not await making.record(reply, tasks):
             return

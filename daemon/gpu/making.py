@@ -164,6 +164,9 @@ class Making:
             case wire.Loaded():
                 self._stages.end(self._ready.device)
                 tasks.start_soon(self._tell_loaded, reply)
+            case wire.Compiled(seconds=seconds):
+                self._stages.end(self._ready.device)
+                logger.info("%s: compiled in %.0f s", self._ready.device, seconds)
             case wire.Preview():
                 await self._write_preview(reply)
             case wire.Final():

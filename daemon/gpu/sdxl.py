@@ -82,12 +82,15 @@ class Shelf:
     """The checkpoints that a device holds: as many as fit, the least recently used go first."""
 
     def __init__(
-        self, device: torch.device, dtype: torch.dtype = torch.float32, compiles: bool = False
+        self,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        compiling: speed.Compiling | None = None,
     ) -> None:
         """Checkpoints are held in `dtype`, with their UNets compiled or not."""
         self.device = device
         self.dtype = dtype
-        self._compiles = compiles
+        self._compiling = compiling
         self.decoders = taesd.Decoders(device)
         self.stream: Any = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
         """Where previews are made, beside sampling."""
@@ -117,7 +120,7 @@ class Shelf:
         """Read a checkpoint, with others leaving memory until it fits. Raises `BadModel`."""
         self._make_room(estimate(path, self.dtype))
         self._held[path] = replace(load(path, self.device, self.dtype, role), version=version)
-        speed.tune(self._held[path].pipe, self.device, self._compiles)
+        speed.tune(self._held[path].pipe, self.device, self._compiling)
         return self._held[path]
 
     def keep_only(self, path: Path) -> None:

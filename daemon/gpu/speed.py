@@ -7,12 +7,15 @@ silence. Attention is PyTorch's own (`scaled_dot_product_attention`), which diff
 
 import math
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
 import torch
 
+from daemon.gpu import wire
 from daemon.settings import Precision
 
 _DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -71,15 +74,44 @@ def describe(held: torch.dtype, compiles: bool) -> str:
     return ", ".join([*words, "compiled"] if compiles else words)
 
 
-def tune(pipe: Any, device: torch.device, compiles: bool) -> None:
-    """Lay a checkpoint's parts out as the device likes them, and have its repeated blocks compiled at their
-    first step.
-    """
+class Compiling:
+    """Has the UNets of a device compiled, and tells of it: the first step at a size waits for that."""
+
+    def __init__(self, tell: Callable[[wire.Loading | wire.Compiled], None]) -> None:
+        """Once per process."""
+        from torch._dynamo.callback import on_compile_start  # a second of importing, for those who compile
+
+        self._tell = tell
+        self._began: float | None = None
+        on_compile_start(self._start)
+
+    def __repr__(self) -> str:
+        return f"<Compiling {'nothing' if self._began is None else 'now'}>"
+
+    def compile(self, unet: Any) -> None:
+        """Have its repeated blocks compiled when they are first called."""
+        unet.compile_repeated_blocks()
+        unet.register_forward_hook(self._end, always_call=True)
+
+    def _start(self, _args: object) -> None:
+        """Of one block; most calls of a UNet that compile anything compile several."""
+        if self._began is None:
+            self._began = time.perf_counter()
+            self._tell(wire.Loading(what="compiling for pictures of this size"))
+
+    def _end(self, *_called: object) -> None:
+        if self._began is not None:
+            self._tell(wire.Compiled(seconds=time.perf_counter() - self._began))
+            self._began = None
+
+
+def tune(pipe: Any, device: torch.device, compiling: Compiling | None) -> None:
+    """Lay a checkpoint's parts out as the device likes them, and have its UNet compiled if that is wanted."""
     if device.type == "cuda":
         for part in (pipe.unet, pipe.vae):
             part.to(memory_format=torch.channels_last)  # convolutions run on tensor cores in this order
-    if compiles:
-        pipe.unet.compile_repeated_blocks()
+    if compiling is not None:
+        compiling.compile(pipe.unet)
 
 
 def _find_compiler(device: torch.device) -> None:

@@ -109,11 +109,18 @@ class NoDevice(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Loading(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """A long part of loading has begun, or has got on."""
+    """A long part of loading has begun, or has got on; compiling counts as one."""
 
     what: str
     done: float | None = None
     """Of its bytes, from 0 to 1; None where they are not counted."""
+
+
+class Compiled(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """What was told to be compiled is, and the step that waited for it is being made."""
+
+    seconds: float
+    """From its beginning."""
 
 
 class Note(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -215,7 +222,18 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 Command = Begin | Together | Cancel
 Reply = (
-    Ready | NoDevice | Loading | Note | Loaded | LoadFailed | Preview | Stored | Final | Cancelled | Failed
+    Ready
+    | NoDevice
+    | Loading
+    | Compiled
+    | Note
+    | Loaded
+    | LoadFailed
+    | Preview
+    | Stored
+    | Final
+    | Cancelled
+    | Failed
 )
 Message = TypeVar("Message")
 

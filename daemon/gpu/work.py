@@ -57,12 +57,13 @@ def run(device_name: str, precision: Precision, compiles: bool, orders: Orders, 
     except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts that it were
         send(wire.NoDevice(message=f"there is no device {device_name}: {str(error).splitlines()[0]}"))
         return
-    shelf = sdxl.Shelf(device, speed.dtype(device, precision), compiles)
     try:
         speed.settle(device, precision, compiles)
     except speed.CannotCompile as error:
         send(wire.NoDevice(message=f"{error}; leave --compile out, or install one"))
         return
+    compiling = speed.Compiling(send) if compiles else None
+    shelf = sdxl.Shelf(device, speed.dtype(device, precision), compiling)
     send(
         wire.Ready(
             device=hardware.describe(device),

@@ -153,14 +153,21 @@ def simple(folder: Path, into: Path) -> Path:
 def test_a_compiled_unet_makes_the_same_picture_but_for_rounding(
     folder: Path, plain: wire.Begin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was compiled lies where it was told to; a LoRA that comes later counts all the same."""
+    """Told while it is being compiled, once for all blocks of a step. What comes of it lies where it was told
+    to; a LoRA that comes later counts all the same.
+    """
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     monkeypatch.setenv("TORCHINDUCTOR_COMPILE_THREADS", "1")
     model = simple(folder, tmp_path / "simple")
-    compiled = sdxl.Shelf(CPU, torch.float32, compiles=True).load(model)
+    told: list[wire.Loading | wire.Compiled] = []
+    compiled = sdxl.Shelf(CPU, torch.float32, speed.Compiling(told.append)).load(model)
     own = sdxl.load(model, CPU, torch.float32)
     bare = picture(own, plain)
+    assert told == []
     assert abs(picture(compiled, plain).astype(float) - bare).max() <= 2
+    assert [type(each) for each in told] == [wire.Loading, wire.Compiled]
+    assert abs(picture(compiled, plain).astype(float) - bare).max() <= 2
+    assert len(told) == 2
     assert any(tmp_path.rglob("*.so")) or any(tmp_path.rglob("*.cpp"))
     layer = "lora_unet_input_blocks_7_1_transformer_blocks_0_attn2_to_v"
     matrices = {"lora_down.weight": torch.ones(2, 128), "lora_up.weight": torch.eye(96, 2) * 9}
@@ -170,6 +177,7 @@ def test_a_compiled_unet_makes_the_same_picture_but_for_rounding(
     changed = picture(own, plain)
     assert abs(changed.astype(float) - bare).max() > 10
     assert abs(picture(compiled, plain).astype(float) - changed).max() <= 2
+    assert len(told) == 4
 
 
 def test_precision_is_chosen_at_the_start(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ TOGETHER = st.builds(wire.Together, begins=st.lists(BEGINS, max_size=3))
 CANCELS = st.builds(wire.Cancel, frame=WHOLE, attempt=WHOLE, keep_partial=st.booleans())
 REPLIES = st.one_of(
     st.builds(wire.Ready, device=st.text(), versions=st.dictionaries(st.text(), st.text())),
+    st.builds(wire.Compiled, seconds=st.floats(0, 1e6)),
     st.builds(wire.Loading, what=st.text(), done=st.none() | st.floats(0, 1)),
     st.builds(wire.Cancelled, frame=WHOLE, attempt=WHOLE, step=WHOLE),
     st.builds(
