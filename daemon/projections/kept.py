@@ -1,7 +1,7 @@
 """What memory holds, put down in one piece at a clean end: the next start need not gather it from the tables.
 
 It counts for the tables as they were then. Where they have gone on, or it is of another version, it is passed
-over, and whoever makes the tables anew drops it.
+over, and whoever makes the tables anew drops it, under a running daemon with `DOUBT`.
 """
 
 from functools import cache
@@ -16,7 +16,11 @@ from daemon.projections.state import State
 from daemon.projections.throughput import Clock, Pace
 from daemon.prompts import Prompt
 
-DROP = "DROP TABLE IF EXISTS kept"
+DROP = "DROP TABLE IF EXISTS kept; DROP TABLE IF EXISTS doubted"
+DOUBT = "DROP TABLE IF EXISTS kept; CREATE TABLE IF NOT EXISTS doubted AS SELECT true AS doubted"
+"""Said when tables that may have been wrong are made anew: what this session remembers came from them, so it
+puts nothing down, and the next start gathers it from the new ones."""
+_DOUBTED = "SELECT 1 FROM duckdb_tables() WHERE table_name = 'doubted' AND NOT temporary"
 _MAKE = "CREATE OR REPLACE TABLE kept AS SELECT ?::BIGINT AS version, ?::BIGINT AS seq, ?::BLOB AS content"
 
 
@@ -61,7 +65,9 @@ def content(state: State) -> bytes:
 
 
 def keep(version: int, position: int, content: bytes, connection: duckdb.DuckDBPyConnection) -> None:
-    """Put it down, for the tables of this version and position."""
+    """Put it down, for the tables of this version and position, unless it is doubted."""
+    if connection.execute(_DOUBTED).fetchall():
+        return
     connection.execute(_MAKE, (_version(version), position, content))
 
 

@@ -60,7 +60,6 @@ async def rebuild(log: Log[State]) -> Rebuilt:
         await tables.flush_held(log)
         position = log.state.position
         counts = await log.transaction(partial(_swap, upto, position))
-        log.state.doubted = True
     ended = time.perf_counter()
     return Rebuilt(position, ended - began, ended - waiting, counts)
 
@@ -149,7 +148,7 @@ def _swap(upto: int, position: int, connection: duckdb.DuckDBPyConnection) -> di
     for table in TABLES:
         connection.execute(f"DROP TABLE {table}")
         connection.execute(f"ALTER TABLE fresh_{table} RENAME TO {table}")
-    connection.execute(kept.DROP)
+    connection.execute(kept.DOUBT)
     connection.execute("UPDATE projections SET seq = ?, version = ?", (position, VERSION))
     return {
         table: int(connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0]) for table in TABLES

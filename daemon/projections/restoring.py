@@ -25,6 +25,7 @@ def restore(connection: duckdb.DuckDBPyConnection, state: State) -> None:
     state.position = _prepared(connection)
     if state.position and not kept.recall(state, VERSION, connection):
         gather(connection, state)
+        connection.execute(kept.DROP)  # of other tables, or doubted, as this memory is no more
 
 
 def gather(connection: duckdb.DuckDBPyConnection, state: State) -> None:

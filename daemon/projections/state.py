@@ -106,8 +106,6 @@ class State:
         self.next_job = 1
         self.next_frame = 1
         self.position = 0
-        self.doubted = False
-        """The tables that this came from were made anew: the next start had better gather it from those."""
         self._tables: dict[str, MutableMapping[Any, Any]] = {}
         """What the derived tables hold, by their names."""
         self._name_tables()

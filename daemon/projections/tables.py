@@ -66,7 +66,7 @@ async def run(log: Log[State], *, task_status: TaskStatus[None]) -> None:
 
 
 async def _keep(log: Log[State]) -> None:
-    if log.state.flushed and not log.state.doubted:
+    if log.state.flushed:
         try:
             await log.transaction(partial(kept.keep, VERSION, log.state.position, kept.content(log.state)))
         except duckdb.Error as error:

@@ -203,6 +203,8 @@ async def test_what_memory_has_of_tables_that_were_made_anew_is_not_put_down(tmp
     async with kept(path) as log:
         assert log.state.frames[1].status == "done"
         assert not log.state.open
+    with duckdb.connect(path) as connection:  # and that start's memory is as good as any
+        assert connection.execute("SELECT count(*) FROM kept").fetchall() == [(1,)]
 
 
 async def test_nothing_is_recalled_while_the_tables_are_made_anew(tmp_path: Path) -> None:
