@@ -23,7 +23,8 @@ from daemon.pieces import Piece, Pieces, body
 from daemon.projections.state import State
 
 KEEP_ALIVE = 15.0
-"""Seconds of silence after which a comment is sent, so that proxies and people know that we live."""
+"""Seconds of silence after which `alive` is said, so that proxies and pages know that we live: a page that
+hears nothing for much longer takes its connection for broken. A comment it would not hear."""
 MOST = 4000
 """Streams at once. Who comes beyond is asked to come again: a browser that is refused gives up for good."""
 RETRY_MS = 1000
@@ -40,7 +41,7 @@ _HEADERS = [
     (b"x-accel-buffering", b"no"),
 ]
 _BYE = b"retry: %d\nevent: bye\ndata: {}\n\n"
-_ALIVE = Piece(b": still here\n\n")
+_ALIVE = Piece(b"event: alive\ndata: {}\n\n")
 
 
 class _Client:

@@ -4,7 +4,9 @@
  *
  * The browser's EventSource reconnects by itself with Last-Event-ID while it can, and the daemon then
  * sends what was missed. It gives up for good (readyState 2) on any answer but 200, so a timer opens a
- * new one, which begins with a snapshot. No DOM: it runs in the page or in the worker that all tabs share.
+ * new one, which begins with a snapshot. A connection that was cut without a word (a laptop that slept, a
+ * network that is gone, a daemon that is stopped) looks open for ever, so one that has been silent for longer
+ * than the daemon ever is counts as broken too. No DOM: it runs in the page or in the worker that all tabs share.
  * Nothing is kept here: the state is its hearer's.
  *
  * @typedef {{ device: string, what: string, done: number | null }} Stage  what a device does before it can sample
@@ -19,6 +21,8 @@
 
 /** Milliseconds. A daemon that is started again is back sooner than this, and nobody need be told. */
 const PATIENCE = 2000;
+/** Milliseconds. The daemon says `alive` after 15 seconds in which it has nothing else to say. */
+const LONGEST_SILENCE = 40_000;
 const FIRST_WAIT = 1000;
 const LONGEST_WAIT = 15_000;
 
@@ -31,9 +35,12 @@ export function follow(url, hearer) {
   let wait = FIRST_WAIT;
   /** @type {ReturnType<typeof setTimeout> | null} */
   let silence = null;
+  let stirred = Date.now();
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let watch;
 
-  function fallSilent() {
-    const since = new Date();
+  /** @param {Date} since */
+  function fallSilent(since) {
     silence ??= setTimeout(() => hearer.down(since), PATIENCE);
   }
 
@@ -44,25 +51,45 @@ export function follow(url, hearer) {
     hearer.up();
   }
 
+  function stir() {
+    stirred = Date.now();
+  }
+
+  /** @param {EventSource} source */
+  function listen(source) {
+    const left = stirred + LONGEST_SILENCE - Date.now();
+    if (left > 0) {
+      watch = setTimeout(listen, left, source);
+      return;
+    }
+    source.close();
+    fallSilent(new Date(stirred));
+    reopen();
+  }
+
   function open() {
     const source = new EventSource(url);
+    stir();
+    listen(source);
+    for (const kind of ["open", "snapshot", "loading", "message", "alive", "error"]) source.addEventListener(kind, stir);
     source.addEventListener("open", speak);
     source.addEventListener("snapshot", (/** @type {MessageEvent} */ told) =>
       hearer.snapshot(JSON.parse(told.data), epochOf(told)));
     source.addEventListener("loading", (/** @type {MessageEvent} */ told) => hearer.loading(JSON.parse(told.data).loading));
     source.addEventListener("message", (told) => hearer.event(JSON.parse(told.data)));
     source.addEventListener("error", () => {
-      fallSilent();
+      fallSilent(new Date());
       if (source.readyState === EventSource.CLOSED) reopen();
     });
   }
 
   function reopen() {
+    clearTimeout(watch);
     setTimeout(open, wait);
     wait = Math.min(2 * wait, LONGEST_WAIT);
   }
 
-  fallSilent();
+  fallSilent(new Date());
   open();
 }
 

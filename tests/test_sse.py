@@ -217,7 +217,7 @@ async def test_silence_is_broken_by_a_comment(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(sse, "KEEP_ALIVE", 0.05)
     async with site(tmp_path) as served, Stream(served.url) as stream:
         await stream.next()
-        while await stream.line() != ": still here":
+        while await stream.line() != "event: alive":
             pass
 
 

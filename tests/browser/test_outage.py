@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -85,6 +86,26 @@ def test_a_browser_without_shared_workers_follows_by_itself(page: Page, daemon: 
     frame = daemon.post("api/jobs", LONG).json()["frames"][0]
     begun(page, frame)
     assert page.evaluate("typeof SharedWorker") == "undefined"
+
+
+def test_a_daemon_that_is_stopped_without_a_word_is_noticed(page: Page, daemon: Daemon) -> None:
+    """Like a network that is gone, or a laptop that slept: the connection looks open, and is silent."""
+    page.add_init_script("delete window.SharedWorker")  # whose clock no test can turn
+    page.clock.install()
+    page.reload()
+    banner = page.locator("#banner")
+    (frame,) = finish(daemon, SHORT)
+    expect(card(page, frame)).to_have_attribute("data-status", "done")
+    expect(banner).to_be_hidden()
+    daemon.process.send_signal(signal.SIGSTOP)
+    try:
+        page.clock.fast_forward(60_000)
+        expect(banner).to_contain_text("reconnects by itself")
+    finally:
+        daemon.process.send_signal(signal.SIGCONT)
+    expect(banner).to_be_hidden()
+    (later,) = finish(daemon, SHORT)
+    expect(card(page, later)).to_have_attribute("data-status", "done")
 
 
 def test_words_that_are_forgotten_leave_an_open_page(

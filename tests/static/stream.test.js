@@ -23,6 +23,10 @@ class Source extends EventTarget {
     this.dispatchEvent(new Event("open"));
   }
 
+  close() {
+    this.readyState = 2;
+  }
+
   /** @param {0 | 2} state  0: the browser tries again by itself; 2: it has given up */
   fail(state) {
     this.readyState = state;
@@ -82,5 +86,40 @@ test("where a browser gives up another stream is opened, ever later, and soon ag
   Source.opened[6].fail(2);
   mock.timers.tick(1000);
   assert.equal(Source.opened.length, 8);
+  mock.timers.reset();
+});
+
+test("a connection that is silent for longer than the daemon ever is counts as broken", () => {
+  const told = following();
+  const first = Source.opened[0];
+  first.answer();
+  for (let quarter = 0; quarter < 20; quarter++) {
+    mock.timers.tick(15_000);
+    first.dispatchEvent(new Event("alive"));
+  }
+  mock.timers.tick(39_999);
+  assert.equal(Source.opened.length, 1);
+  mock.timers.tick(1);
+  assert.equal(first.readyState, 2);
+  mock.timers.tick(1000);
+  assert.equal(Source.opened.length, 2);
+  mock.timers.tick(1000);
+  assert.deepEqual(told, ["up", "down"]);
+  Source.opened[1].answer();
+  assert.deepEqual(told, ["up", "down", "up"]);
+  mock.timers.tick(39_999);
+  assert.equal(Source.opened.length, 2);
+  mock.timers.reset();
+});
+
+test("a browser that goes on trying by itself is left to it, for it remembers where it was", () => {
+  const told = following();
+  Source.opened[0].answer();
+  for (let second = 0; second < 100; second++) {
+    Source.opened[0].fail(0);
+    mock.timers.tick(1000);
+  }
+  assert.equal(Source.opened.length, 1);
+  assert.deepEqual(told, ["up", "down"]);
   mock.timers.reset();
 });
