@@ -7,9 +7,13 @@ import transformers
 from daemon.gpu import sdxl
 
 AT_ONCE = 4
-ALONE, MORE = 12 * 2**30, 2 * 2**30
-"""Bytes for SDXL in half precision with one picture of a megapixel at work, and for each one beside it:
-reckoned, not measured, and roughly enough, for where they do not suffice fewer are made at once."""
+ALONE, MORE = 11 * 2**30, 2**29
+"""Bytes for SDXL in half precision with one guided picture of a megapixel at work, and for each one more.
+
+Reckoned from the shapes of its parts (`tests/gpu/test_memory.py`): 6.5 GiB of weights, 3 for the VAE at
+work in 32 bits, 0.3 a picture for a call of the UNet; the rest is left to libraries. Where it does not
+suffice, fewer are made at once.
+"""
 
 
 def find(name: str) -> torch.device:

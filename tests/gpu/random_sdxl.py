@@ -42,18 +42,19 @@ def checkpoint(
     torch.manual_seed(1)
     with device:
         pipe = library.StableDiffusionXLPipeline(
-            vae=library.AutoencoderKL.from_config(_config("vae", changes)),
-            text_encoder=CLIPTextModel(CLIPTextConfig(**_config("text_encoder", changes))),
-            text_encoder_2=CLIPTextModelWithProjection(CLIPTextConfig(**_config("text_encoder_2", changes))),
+            vae=library.AutoencoderKL.fromconfig(config("vae", changes)),
+            text_encoder=CLIPTextModel(CLIPTextConfig(**config("text_encoder", changes))),
+            text_encoder_2=CLIPTextModelWithProjection(CLIPTextConfig(**config("text_encoder_2", changes))),
             tokenizer=tokenizer(END),
             tokenizer_2=tokenizer("!"),
-            unet=library.UNet2DConditionModel.from_config(_config("unet", changes)),
+            unet=library.UNet2DConditionModel.fromconfig(config("unet", changes)),
             scheduler=library.EulerDiscreteScheduler.from_pretrained(PARTS / "scheduler"),
             add_watermarker=False,
         )
     return sdxl.Checkpoint(Path("random"), pipe.to(device, dtype), previews.SDXL, device, dtype)
 
 
-def _config(part: str, changes: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def config(part: str, changes: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Of a part of SDXL, with these changes."""
     config: dict[str, Any] = json.loads((PARTS / part / "config.json").read_text())
     return {**config, **changes[part]}

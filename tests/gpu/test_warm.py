@@ -27,11 +27,11 @@ def test_memory_follows_what_the_child_says(tmp_path: Path) -> None:
     assert memory.warm == {"a": set()}
 
 
-@pytest.mark.parametrize(("free", "pictures"), [(6, 1), (12, 1), (15.5, 2), (23.5, 4), (79, 4)])
+@pytest.mark.parametrize(("free", "pictures"), [(6, 1), (11.3, 1), (12.2, 3), (15.5, 4), (79, 4)])
 def test_a_gpu_makes_as_many_at_once_as_its_free_memory_bears(
     monkeypatch: pytest.MonkeyPatch, free: float, pictures: int
 ) -> None:
-    """Cards of 8, 12, 16, 24 and 80 GB; a CPU makes one after the other."""
+    """Cards of 8, 12 and 16 GB, and of more; a CPU makes one after the other."""
     monkeypatch.setattr(sdxl, "free_memory", lambda device: int(free * 2**30))
     assert hardware.at_once(torch.device("cuda")) == pictures
     assert hardware.at_once(torch.device("cpu")) == 1
