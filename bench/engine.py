@@ -2,8 +2,8 @@
 pictures in a batch.
 
 A and B take turns in one run, and ratios are of medians, so a busy machine moves both; beside each stands
-the ratio of processor time, which says more while others use the cores. The model is SDXL's
-shape with random weights: small enough for a CPU here (`random_sdxl.MIDDLE`), whole where there is a GPU.
+the ratio of processor time, which says more while others use the cores. The model is SDXL's shape with
+random weights, small enough for a CPU (`random_sdxl.MIDDLE`); `gpu` measures the whole of it on a GPU.
 """
 
 import io
@@ -49,11 +49,7 @@ def main() -> None:
         parts(model, Path(folder))
         batch(model, request(512, 4), 4)
         batch(sdxl.load(BUILT_IN, CPU, torch.float32), request(256, 12), 4)
-        warm_child(Path(folder))
-    if torch.cuda.is_available():
-        gpu(torch.device("cuda:0"))
-    else:
-        print("  no GPU here: real-size SDXL, TAESD at every step and torch.compile were not measured")
+        warm_child(Path(folder), BUILT_IN, 256)
 
 
 def request(size: int, steps: int) -> wire.Begin:
@@ -144,23 +140,23 @@ def stock(pipe: Any, model: sdxl.Checkpoint, begin: wire.Begin) -> torch.Tensor:
     return latent
 
 
-def batch(model: sdxl.Checkpoint, begin: wire.Begin, rounds: int) -> None:
-    """(f) Guided pictures a second in a batch of four beside one after the other, from prompt to latent."""
-    four = [msgspec.structs.replace(begin, seed=seed, cfg_scale=5.0) for seed in range(4)]
+def batch(model: sdxl.Checkpoint, begin: wire.Begin, rounds: int, count: int = 4) -> None:
+    """(f) Guided pictures a second in a batch beside one after the other, from prompt to latent."""
+    begins = [msgspec.structs.replace(begin, seed=seed, cfg_scale=5.0) for seed in range(count)]
 
     def alone() -> None:
-        for one in four:
+        for one in begins:
             settled(model, ours(model, one))
 
     def together() -> None:
-        states = [denoise.begin(model, one) for one in four]
+        states = [denoise.begin(model, one) for one in begins]
         while states[0].step < states[0].steps:
             denoise.step_together(states)
         settled(model, states[0].latent)
 
-    took, worked = interleaved({"alone": alone, "in a batch of 4": together}, rounds)
+    took, worked = interleaved({"alone": alone, f"in a batch of {count}": together}, rounds)
     for name, times in took.items():
-        pace = 4 / statistics.median(times)
+        pace = count / statistics.median(times)
         ratio = statistics.median(took["alone"]) / statistics.median(times)
         work = statistics.median(worked["alone"]) / statistics.median(worked[name])
         what = f"{model.path.name} at {begin.width}², {begin.steps} steps, {name}"
@@ -248,14 +244,14 @@ def photograph(size: int) -> formats.Pixels:
     return pixels
 
 
-def warm_child(folder: Path) -> None:
-    """(c) Cancel → its end → the next frame's first step, and a whole picture, by the built-in model, warm.
+def warm_child(folder: Path, model: Path, size: int) -> None:
+    """(c) Cancel → its end → the next frame's first step, and a whole picture, on a warm model.
 
     Cancel is said when a preview arrives, which is when the next step has just begun: later it would be heard
     sooner.
     """
     it = Child(folder / "stderr", patience=600)
-    large = partial(asked, BUILT_IN, width=256, height=256)
+    large = partial(asked, model, width=size, height=size)
     it.say(large(1))
     it.until(wire.Final)
     ends, waits, paces = [], [], []
@@ -271,7 +267,7 @@ def warm_child(folder: Path) -> None:
         waits.append(time.perf_counter() - began)
         it.until(wire.Final)
     end, wait, pace = (statistics.median(times) * 1e3 for times in (ends, waits, paces))
-    print(f"  (c) a step of the built-in model at 256²     : {pace:8.1f} ms")
+    print(f"  (c) a step of {model.name} at {size}²                    : {pace:8.1f} ms")
     print(f"  (c) cancel → it has ended                    : {end:8.1f} ms, {end - pace:+.1f} beside a step")
     print(f"  (c) cancel → the next frame's first preview  : {wait:8.1f} ms, {wait / pace:.2f} x a step")
     whole = []
@@ -281,7 +277,8 @@ def warm_child(folder: Path) -> None:
         whole.append(timed(lambda: it.until(wire.Final)))
     each = (worked(it) - before) / len(whole)
     middle = statistics.median(whole)
-    print(f"  20 steps of the built-in model with previews : {middle:8.2f} s, of processor time {each:.2f} s")
+    took = f"{middle:8.2f} s, of processor time {each:.2f} s"
+    print(f"  20 steps of {model.name} at {size}² with previews        : {took}")
     it.close()
 
 
@@ -289,48 +286,6 @@ def worked(it: Child) -> float:
     """The child's seconds of processor time so far."""
     times = psutil.Process(it.process.pid).cpu_times()
     return float(times.user + times.system)
-
-
-def gpu(device: torch.device) -> None:
-    """(e) Real-size SDXL at 1024², 30 steps: the stock pipeline, ours, ours compiled; previews by TAESD."""
-    model = random_sdxl.checkpoint(random_sdxl.WHOLE, device, torch.float16)
-    begin = request(1024, 30)
-    pipe = type(model.pipe)(**model.pipe.components, add_watermarker=False)
-    pipe.set_progress_bar_config(disable=True)
-
-    def finished_on_device(make: Callable[[], object]) -> None:
-        make()
-        torch.cuda.synchronize(device)
-
-    ways: dict[str, Callable[[], object]] = {
-        "stock": lambda: finished_on_device(lambda: stock(pipe, model, begin)),
-        "ours": lambda: finished_on_device(lambda: ours(model, begin)),
-        "ours, TAESD at every step": lambda: finished_on_device(lambda: with_taesd(model, begin)),
-    }
-    report(interleaved(ways, 5)[0])
-    batch(model, begin, 3)
-    batch(model, request(512, 30), 3)
-    model.pipe.unet.compile_repeated_blocks(fullgraph=True)
-    ways["ours"]()
-    report({f"compiled, {name}": times for name, times in interleaved(ways, 5)[0].items()})
-
-
-def with_taesd(model: sdxl.Checkpoint, begin: wire.Begin) -> None:
-    """Our loop with TAESD's arithmetic after each step, on the stream of its own."""
-    paint = view.by_decoder(taesd._empty().eval().to(model.device, model.dtype), model.dtype)
-    shown = view.View(begin, "taesd", paint, 8, torch.cuda.Stream(model.device))  # type: ignore[no-untyped-call]
-    state = denoise.begin(model, begin)
-    with previews.Encoder(lambda reply: None) as encoder:
-        while state.step < state.steps:
-            encoder.offer(shown.shoot(state, denoise.step(state)))  # type: ignore[arg-type]  # each is due
-
-
-def report(took: dict[str, list[float]]) -> None:
-    """Images a second, each beside the first."""
-    floor = statistics.median(next(iter(took.values())))
-    for name, times in took.items():
-        middle = statistics.median(times)
-        print(f"  (e) {name:36}: {1 / middle:.3f} images/s, {middle / floor:.3f} x the time")
 
 
 @contextmanager

@@ -42,12 +42,12 @@ def checkpoint(
     torch.manual_seed(1)
     with device:
         pipe = library.StableDiffusionXLPipeline(
-            vae=library.AutoencoderKL.fromconfig(config("vae", changes)),
+            vae=library.AutoencoderKL.from_config(config("vae", changes)),
             text_encoder=CLIPTextModel(CLIPTextConfig(**config("text_encoder", changes))),
             text_encoder_2=CLIPTextModelWithProjection(CLIPTextConfig(**config("text_encoder_2", changes))),
             tokenizer=tokenizer(END),
             tokenizer_2=tokenizer("!"),
-            unet=library.UNet2DConditionModel.fromconfig(config("unet", changes)),
+            unet=library.UNet2DConditionModel.from_config(config("unet", changes)),
             scheduler=library.EulerDiscreteScheduler.from_pretrained(PARTS / "scheduler"),
             add_watermarker=False,
         )
