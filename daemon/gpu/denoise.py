@@ -22,6 +22,7 @@ from daemon.gpu import conditioning, images, samplers, wire
 from daemon.gpu.formats import Pixels
 from daemon.gpu.precision import safe_precision
 from daemon.gpu.sdxl import Checkpoint
+from daemon.gpu.transfers import unwaited
 
 
 @dataclass(kw_only=True)
@@ -230,9 +231,10 @@ def _advance(call: Call, predicted: torch.Tensor) -> torch.Tensor:
     state, scheduler, before = call.state, call.state.scheduler, call.state.latent
     timestep = scheduler.timesteps[call.number]
     random = {"generator": state.generator} if _draws(scheduler) else {}
-    answer: tuple[torch.Tensor, ...] = scheduler.step(
-        predicted, timestep, before, **random, return_dict=False
-    )
+    with unwaited(before.device):
+        answer: tuple[torch.Tensor, ...] = scheduler.step(
+            predicted, timestep, before, **random, return_dict=False
+        )
     state.latent = answer[0]
     if len(answer) > 1:
         return answer[1].float()

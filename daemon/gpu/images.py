@@ -65,7 +65,9 @@ def noised(scheduler: Any, clean: torch.Tensor, skipped: int, generator: torch.G
     noise = randn_tensor(tuple(clean.shape), generator=generator, device=clean.device, dtype=clean.dtype)
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(skipped)
+    table = scheduler.alphas_cumprod
     latent: torch.Tensor = scheduler.add_noise(clean, noise, scheduler.timesteps[skipped : skipped + 1])
+    scheduler.alphas_cumprod = table  # some classes take it to the latent's device, and would look there
     return latent
 
 
