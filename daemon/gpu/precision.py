@@ -13,8 +13,10 @@ def safe_precision(vae: Any, upcast: bool) -> Iterator[torch.dtype]:
     if vae.dtype != torch.float16 or not upcast:
         yield vae.dtype
         return
-    vae.to(dtype=torch.float32)
     try:
+        vae.to(
+            dtype=torch.float32
+        )  # where memory runs out in the middle of it, some parts are and some are not
         yield torch.float32
     finally:
         vae.to(dtype=torch.float16)
