@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from daemon.gpu import denoise, previews, sdxl, wire, work
+from daemon.gpu import denoise, previews, sdxl, view, wire, work
 from daemon.gpu.orders import Order
 from daemon.prompts import Hires
 
@@ -76,6 +76,36 @@ def test_a_frame_that_runs_out_twice_fails_with_its_size(
     assert ending.kind == "out_of_memory"
     assert ending.message.startswith("out of memory making 64 × 64 pixels")
     assert isinstance(make(order, shelf)[0], wire.Final)
+
+
+def test_a_preview_for_which_there_is_no_memory_is_left_out(
+    order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not worth a frame: the next one is shown."""
+    running_out(monkeypatch, view.View, "_taken", times=1)
+    ending, said = make(order, sdxl.Shelf(torch.device("cpu")))
+    assert isinstance(ending, wire.Final)
+    assert 1 not in [reply.step for reply in said if isinstance(reply, wire.Preview)]
+    assert ending.width == 64
+
+
+def test_a_gpu_that_does_not_answer_any_more_ends_the_child(
+    order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an illegal access every call fails for good. The frame is not to blame, let alone the next ones:
+    they wait for the child's successor.
+    """
+
+    def fails(*args: Any, **kwargs: Any) -> None:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    shelf = sdxl.Shelf(torch.device("cpu"))
+    monkeypatch.setattr(denoise, "predict", fails)
+    assert isinstance(make(order, shelf)[0], wire.Failed)  # where it does answer, it was something else
+    monkeypatch.setattr(torch.cuda, "synchronize", fails)
+    monkeypatch.setattr(shelf, "device", torch.device("cuda:0"))
+    with pytest.raises(torch.AcceleratorError, match="illegal"):
+        make(order, shelf)
 
 
 def test_another_fault_is_not_tried_again(order: Order, monkeypatch: pytest.MonkeyPatch) -> None:
