@@ -43,6 +43,10 @@ class OnGpu(torch.Tensor):
         """As it is to be seen."""
         return GPU
 
+    def record_stream(self, stream: Any) -> None:
+        """Its memory waits for a `Stream`, too."""
+        stream.used.append(self)
+
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.Tensor.__getitem__:
@@ -120,9 +124,12 @@ class Pretended(TorchDispatchMode):  # type: ignore[no-untyped-call]  # as it is
         known = {id(each.held): each for each in _sorted(args, given)[0]}
         if "device" in given:
             given = {**given, "device": "cpu"}
+        pinned = given.get("pin_memory")
         given = {key: value for key, value in given.items() if key not in ("pin_memory", "non_blocking")}
         args, given = tree_map(_held, (args, given))
         answer = func(*args, **given)
+        if pinned:
+            self._pinned.append(answer)
         return tree_map(lambda each: _on_gpu(each, known), answer) if leads_there else answer
 
     def _check_copy(self, name: str, back: bool, host: torch.Tensor | None, non_blocking: bool) -> None:
@@ -135,7 +142,7 @@ class Pretended(TorchDispatchMode):  # type: ignore[no-untyped-call]  # as it is
         return self._pinned[-1]
 
     def _is_pinned(self, tensor: torch.Tensor) -> bool:
-        return any(tensor is each for each in self._pinned)
+        return any(tensor.data_ptr() == each.data_ptr() for each in self._pinned)
 
 
 def _sorted(args: Any, given: Any) -> tuple[list[OnGpu], list[torch.Tensor]]:
@@ -174,6 +181,42 @@ def _waits(place: Any) -> bool:
     if isinstance(place, OnGpu):
         return place.dim() == 0 or place.dtype == torch.bool
     return isinstance(place, torch.Tensor) and place.dim() > 0
+
+
+class Stream:
+    """A stream of it: says what was told to it, in turn."""
+
+    def __init__(self, name: str, told: list[str]) -> None:
+        self._name = name
+        self._told = told
+        self.used: list[torch.Tensor] = []
+        """Tensors whose memory is to wait for it."""
+
+    def __enter__(self) -> None:
+        self._told.append(f"work on {self._name}")
+
+    def __exit__(self, *error: object) -> None:
+        self._told.append("work on the sampler's")
+
+    def wait_stream(self, other: "Stream") -> None:
+        """Go on once the other has done what it was told so far."""
+        self._told.append(f"{self._name} waits for {other._name}")
+
+
+class Event:
+    """What the host can wait for."""
+
+    def __init__(self, told: list[str], blocking: bool) -> None:
+        self._told = told
+        self._how = "sleeps" if blocking else "spins"
+
+    def record(self, stream: Stream) -> None:
+        """It comes when the stream has got here."""
+        self._told.append(f"event on {stream._name}")
+
+    def synchronize(self) -> None:
+        """Wait for it."""
+        self._told.append(f"host {self._how}")
 
 
 def moved(module: torch.nn.Module) -> torch.nn.Module:
