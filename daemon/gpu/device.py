@@ -64,6 +64,7 @@ class Device:
         self._recent = recent
         self._sums = sums
         self._stages = stages
+        self._was_there = False
 
     def __repr__(self) -> str:
         return f"<Device {self.name}>"
@@ -71,7 +72,7 @@ class Device:
     async def run(self, *, task_status: TaskStatus[None]) -> None:
         """Make frames until cancelled. A child that dies is replaced; its frame waits for the new one.
 
-        Raises `NoDevice`.
+        Raises `NoDevice` where there is none at the start.
         """
         task_status.started()
         pause = RESTART_AFTER
@@ -97,10 +98,13 @@ class Device:
     async def _first_word(self, child: Child) -> wire.Ready:
         ready = await child.receive()
         if isinstance(ready, wire.NoDevice):
+            if self._was_there:  # a GPU that has just failed, or is full for a while, comes back
+                raise ChildDied(ready.message)
             raise NoDevice(f"{ready.message}; choose another --device")
         assert isinstance(ready, wire.Ready), ready
         self._stages.end(self.name)
         self.name = ready.device
+        self._was_there = True
         versions = ", ".join(f"{name} {version}" for name, version in ready.versions.items())
         logger.info("%s: ready, %s (%s)", self.name, ready.work, versions)
         return ready

@@ -21,9 +21,7 @@ def find(name: str) -> torch.device:
     is not there."""
     if name == "auto":
         name = "cuda:0" if torch.cuda.is_available() else "cpu"
-    device = torch.device(name)
-    torch.empty(1, device=device)
-    return device
+    return torch.empty(1, device=torch.device(name)).device  # `cuda` is one of them, with its number
 
 
 def sampling_stream(device: torch.device) -> torch.cuda.Stream | None:

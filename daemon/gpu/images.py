@@ -13,7 +13,7 @@ import torch
 from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image, ImageOps
 
-from daemon.gpu.precision import safe_precision
+from daemon.gpu.precision import safe_precision, tiles
 from daemon.gpu.sdxl import Checkpoint
 
 LARGEST = 2**26
@@ -46,14 +46,18 @@ def read(path: Path, width: int, height: int) -> tuple[Image.Image, str]:
 
 
 def encode(
-    checkpoint: Checkpoint, image: Image.Image, dtype: torch.dtype, generator: torch.Generator
+    checkpoint: Checkpoint,
+    image: Image.Image,
+    dtype: torch.dtype,
+    generator: torch.Generator,
+    tiled: bool = False,
 ) -> torch.Tensor:
     """The picture as the VAE sees it, in model space: 1 × 4 × height/8 × width/8 of `dtype`.
 
     The VAE answers a distribution, from which `generator` draws, as in `StableDiffusionXLImg2ImgPipeline`.
     """
     pipe: Any = checkpoint.pipe
-    with torch.inference_mode():
+    with torch.inference_mode(), tiles(pipe.vae, tiled):
         pixels = pipe.image_processor.preprocess(image).to(device=checkpoint.device, dtype=dtype)
         with safe_precision(pipe.vae, pipe.vae.config.force_upcast) as precision:
             drawn = pipe.vae.encode(pixels.to(precision)).latent_dist.sample(generator)
@@ -65,7 +69,9 @@ def noised(scheduler: Any, clean: torch.Tensor, skipped: int, generator: torch.G
     noise = randn_tensor(tuple(clean.shape), generator=generator, device=clean.device, dtype=clean.dtype)
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(skipped)
+    table = scheduler.alphas_cumprod
     latent: torch.Tensor = scheduler.add_noise(clean, noise, scheduler.timesteps[skipped : skipped + 1])
+    scheduler.alphas_cumprod = table  # some classes take it to the latent's device, and would look there
     return latent
 
 

@@ -1,4 +1,4 @@
-"""The VAE in a precision that it can bear: SDXL's overflows in float16."""
+"""The VAE as it can be borne: in float32, for SDXL's overflows in float16; in tiles, for want of memory."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +13,25 @@ def safe_precision(vae: Any, upcast: bool) -> Iterator[torch.dtype]:
     if vae.dtype != torch.float16 or not upcast:
         yield vae.dtype
         return
-    vae.to(dtype=torch.float32)
     try:
+        vae.to(
+            dtype=torch.float32
+        )  # where memory runs out in the middle of it, some parts are and some are not
         yield torch.float32
     finally:
         vae.to(dtype=torch.float16)
+
+
+@contextmanager
+def tiles(vae: Any, tiled: bool) -> Iterator[None]:
+    """Have it work on a piece at a time, if it is to be `tiled`: for less memory, pieces are blended where
+    they meet.
+    """
+    if not tiled:
+        yield
+        return
+    vae.enable_tiling()
+    try:
+        yield
+    finally:
+        vae.disable_tiling()

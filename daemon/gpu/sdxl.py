@@ -129,6 +129,7 @@ class Shelf:
         release(self.device)
 
     def _make_room(self, wanted: int) -> None:
+        release(self.device)  # what pictures worked in is kept for the next ones, and counts as taken
         while self._held and free_memory(self.device) < wanted * ROOM:
             del self._held[next(iter(self._held))]
             release(self.device)
@@ -147,9 +148,14 @@ def free_memory(device: torch.device) -> int:
 
 
 def release(device: torch.device) -> None:
-    """Give the memory back of what nobody holds any more."""
+    """Give the memory back of what nobody holds any more.
+
+    A GPU that does not answer any more, as after an illegal access, raises here, and does so for good: that
+    process can do nothing with it, and is to end.
+    """
     gc.collect()
     if device.type == "cuda":
+        torch.cuda.synchronize(device)
         torch.cuda.empty_cache()
 
 

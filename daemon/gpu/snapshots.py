@@ -38,7 +38,7 @@ def take(state: Denoise) -> bytes:
 
 def earlier_steps(data: bytes) -> int:
     """Steps of an earlier pass that a state has behind it; 0 in the first."""
-    before: int = torch.load(io.BytesIO(data), weights_only=True)["before"]
+    before: int = torch.load(io.BytesIO(data), "cpu", weights_only=True)["before"]
     return before
 
 

@@ -80,14 +80,16 @@ class View:
 
 def copied(painted: Callable[[], torch.Tensor], latent: torch.Tensor, stream: Any) -> Callable[[], Pixels]:
     """Launch the work on `stream`; the answer waits for its copy on the host."""
-    stream.wait_stream(torch.cuda.current_stream(latent.device))
-    with torch.cuda.stream(stream):
-        pixels = painted()
-        host = torch.empty(pixels.shape, dtype=torch.uint8, pin_memory=True)
-        host.copy_(pixels, non_blocking=True)
-        copied_at = torch.cuda.Event()  # type: ignore[no-untyped-call]  # as it is
-        copied_at.record(stream)
-    latent.record_stream(stream)  # its memory is not given away before this stream has read it
+    with torch.inference_mode():  # as the latent was made: no other operation may mark it
+        stream.wait_stream(torch.cuda.current_stream(latent.device))
+        latent.record_stream(stream)  # its memory is not given away before this stream has read it
+        with torch.cuda.stream(stream):
+            pixels = painted()
+            host = torch.empty(pixels.shape, dtype=torch.uint8, pin_memory=True)
+            host.copy_(pixels, non_blocking=True)
+            # Whoever waits for it sleeps; it would otherwise keep a core busy, beside the sampler's.
+            copied_at = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # as it is
+            copied_at.record(stream)
 
     def fetched() -> Pixels:
         copied_at.synchronize()

@@ -212,7 +212,7 @@ def _after(
 ) -> wire.Final | None:
     """Show and store the step that was made; finish the picture if it was the last."""
     begin, state = picture.order.begin, picture.state
-    if picture.shown is not None and (shot := picture.shown.shoot(state, seen)) is not None:
+    if (shot := _shot(picture, seen)) is not None:
         encoder.offer(shot)
     if state.step < state.steps:
         if time.monotonic() - picture.kept_at >= begin.store_every:
@@ -224,6 +224,18 @@ def _after(
     pixels = spare.finish(state)
     encoder.drain(begin.frame)
     return _final(begin, state, pixels)
+
+
+def _shot(picture: Picture, seen: denoise.Denoised) -> previews.Shot | None:
+    """What to show of the step; nothing where there is no memory for it, which is not worth a frame."""
+    if picture.shown is None:
+        return None
+    try:
+        return picture.shown.shoot(picture.state, seen)
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+    return None
 
 
 def _stored(begin: wire.Begin, state: denoise.Denoise) -> wire.Stored:

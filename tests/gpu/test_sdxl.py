@@ -126,3 +126,21 @@ def test_the_least_recently_used_leaves_first(
     assert shelf.find(copy) is None
     assert shelf.find(folder) is not None
     assert sdxl.estimate(copy, torch.float32) == pytest.approx(second.bytes, rel=1e-3)
+
+
+def test_what_pictures_worked_in_makes_room_first(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch keeps their memory for the next ones, and a GPU counts it as taken: no checkpoint goes for it."""
+    shelf = sdxl.Shelf(CPU)
+    first = shelf.load(folder)
+    free = 0
+
+    def freed(device: torch.device) -> None:
+        nonlocal free
+        free = 2**40
+
+    monkeypatch.setattr(sdxl, "free_memory", lambda device: free)
+    monkeypatch.setattr(sdxl, "release", freed)
+    shelf.load(shutil.copytree(folder, tmp_path / "other"))
+    assert shelf.find(folder) is first

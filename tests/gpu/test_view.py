@@ -3,6 +3,7 @@
 import dataclasses
 import io
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -13,9 +14,11 @@ from diffusers import AutoencoderTiny
 from PIL import Image
 from safetensors.torch import save_file
 
-from daemon.gpu import previews, sdxl, taesd, view, wire, work
+from daemon.gpu import denoise, previews, sdxl, taesd, view, wire, work
 from daemon.gpu.orders import Order
 from daemon.prompts import Preview
+from tests.gpu import pretended
+from tests.gpu.pretended import GPU, Event, OnGpu, Pretended, Stream
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -216,3 +219,39 @@ def test_steps_between_are_not_counted_as_skipped(
     seen, _ = shown(checkpoint, plain, Preview(every=3), approx, steps=7)
     assert sum(1 + each.skipped for each in seen) == 3
     assert seen[-1].step == 7
+
+
+@pytest.mark.parametrize("method", ["taesd", "latent2rgb"])
+def test_on_a_gpu_only_the_encoder_waits(
+    method: Any, plain: wire.Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sampler's thread launches the work on a stream of its own, after the step, and the copy; and reads
+    nothing. The latent's memory stays until the stream has read it.
+    """
+    told: list[str] = []
+    sampling, side = Stream("the sampler's", told), Stream("previews'", told)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: sampling)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: stream)
+    monkeypatch.setattr(torch.cuda, "Event", lambda blocking=False: Event(told, blocking))
+    latent = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(1))
+    with Pretended() as gpu:
+        decoder = pretended.moved(taesd._empty().eval())
+        taesd_, linear = view.by_decoder(decoder, torch.float32), previews.linear(previews.SDXL, GPU)
+        there, paint = OnGpu(latent), taesd_ if method == "taesd" else linear
+        gpu.waits.clear()
+        shown = view.View(plain, method, paint, 8 if method == "taesd" else 1, side)
+        shot = shown.shoot(SimpleNamespace(step=1, steps=3), denoise.Denoised(there, 1.0))  # type: ignore[arg-type]
+        assert gpu.waits == []
+    assert told == [
+        "previews' waits for the sampler's",
+        "work on previews'",
+        "event on previews'",
+        "work on the sampler's",
+    ]
+    assert [each is there for each in side.used] == [True]
+    assert shot is not None
+    pixels = shot.picture()
+    assert told[4:] == ["host sleeps"]
+    assert pixels.shape == ((128, 128, 3) if method == "taesd" else (16, 16, 3))
+    if method == "latent2rgb":
+        assert np.array_equal(pixels, previews.linear(previews.SDXL, torch.device("cpu"))(latent).numpy())

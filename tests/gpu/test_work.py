@@ -10,9 +10,10 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from diffusers import AutoencoderKL
 from PIL import Image
 
-from daemon.gpu import denoise, previews, sdxl, wire, work
+from daemon.gpu import denoise, images, previews, sdxl, view, wire, work
 from daemon.gpu.orders import Order
 from daemon.prompts import Hires
 
@@ -76,6 +77,73 @@ def test_a_frame_that_runs_out_twice_fails_with_its_size(
     assert ending.kind == "out_of_memory"
     assert ending.message.startswith("out of memory making 64 × 64 pixels")
     assert isinstance(make(order, shelf)[0], wire.Final)
+
+
+@pytest.mark.parametrize("way", ["hires", "image"])
+def test_a_picture_too_large_to_be_encoded_whole_is_encoded_in_tiles(
+    order: Order, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """The larger of a second pass, or one to begin with; and the noise is what it would have been."""
+    Image.new("RGB", (96, 96), "red").save(tmp_path / "red.png")
+    changes: dict[str, dict[str, object]] = {
+        "hires": {"hires": Hires(scale=1.5, steps=2, strength=0.5)},
+        "image": {"image": str(tmp_path / "red.png"), "strength": 0.5},
+    }
+    begin = msgspec.structs.replace(order.begin, **changes[way])
+    shelf = sdxl.Shelf(torch.device("cpu"))
+    whole, _ = make(Order(begin), shelf)
+    kind = AutoencoderKL
+    works = kind.encode
+
+    def fails_whole(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if not self.use_tiling:
+            torch.randn(1, generator=generators[-1])  # what came before it ran out is drawn once more
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return works(self, *args, **kwargs)
+
+    generators: list[torch.Generator] = []
+    encode = images.encode
+
+    def noted(checkpoint: Any, image: Any, dtype: Any, generator: torch.Generator, tiled: bool) -> Any:
+        generators.append(generator)
+        return encode(checkpoint, image, dtype, generator, tiled)
+
+    monkeypatch.setattr(images, "encode", noted)
+    monkeypatch.setattr(kind, "encode", fails_whole)
+    ending, _ = make(Order(begin), shelf)
+    assert isinstance(whole, wire.Final)
+    assert isinstance(ending, wire.Final)
+    assert ending.pixels_sha256 == whole.pixels_sha256  # a picture this small is one tile
+
+
+def test_a_preview_for_which_there_is_no_memory_is_left_out(
+    order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not worth a frame: the next one is shown."""
+    running_out(monkeypatch, view.View, "_taken", times=1)
+    ending, said = make(order, sdxl.Shelf(torch.device("cpu")))
+    assert isinstance(ending, wire.Final)
+    assert 1 not in [reply.step for reply in said if isinstance(reply, wire.Preview)]
+    assert ending.width == 64
+
+
+def test_a_gpu_that_does_not_answer_any_more_ends_the_child(
+    order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an illegal access every call fails for good. The frame is not to blame, let alone the next ones:
+    they wait for the child's successor.
+    """
+
+    def fails(*args: Any, **kwargs: Any) -> None:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    shelf = sdxl.Shelf(torch.device("cpu"))
+    monkeypatch.setattr(denoise, "predict", fails)
+    assert isinstance(make(order, shelf)[0], wire.Failed)  # where it does answer, it was something else
+    monkeypatch.setattr(torch.cuda, "synchronize", fails)
+    monkeypatch.setattr(shelf, "device", torch.device("cuda:0"))
+    with pytest.raises(torch.AcceleratorError, match="illegal"):
+        make(order, shelf)
 
 
 def test_another_fault_is_not_tried_again(order: Order, monkeypatch: pytest.MonkeyPatch) -> None:
