@@ -4,7 +4,7 @@ import diffusers
 import torch
 import transformers
 
-from daemon.gpu import sdxl
+from daemon.gpu import memory
 
 AT_ONCE = 4
 ALONE, MORE = 11 * 2**30, 2**29
@@ -18,10 +18,13 @@ suffice, fewer are made at once.
 
 def find(name: str) -> torch.device:
     """`auto` is the first GPU, else the CPU. Raises `RuntimeError` or `AssertionError` for one that
-    is not there."""
+    is not there, or of a kind that nobody here has worked with."""
     if name == "auto":
         name = "cuda:0" if torch.cuda.is_available() else "cpu"
-    return torch.empty(1, device=torch.device(name)).device  # `cuda` is one of them, with its number
+    device = torch.device(name)
+    if device.type not in ("cpu", "cuda"):
+        raise RuntimeError("Safelight works on cpu and cuda devices alone")
+    return torch.empty(1, device=device).device  # `cuda` is one of them, with its number
 
 
 def sampling_stream(device: torch.device) -> torch.cuda.Stream | None:
@@ -45,10 +48,11 @@ def versions() -> dict[str, str]:
     }
 
 
-def at_once(device: torch.device) -> int:
+def at_once(device: torch.device, dtype: torch.dtype) -> int:
     """Pictures to be made at the same time if nobody says how many. One on a CPU: the first is there sooner,
     and a seed is the same picture bit for bit.
     """
     if device.type == "cpu":
         return 1
-    return min(AT_ONCE, 1 + max(0, sdxl.free_memory(device) - ALONE) // MORE)
+    wider = max(1, dtype.itemsize // 2)  # than half precision
+    return min(AT_ONCE, 1 + max(0, memory.free(device) // wider - ALONE) // MORE)

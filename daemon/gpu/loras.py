@@ -14,7 +14,7 @@ from diffusers.utils import peft_utils
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
-from daemon.gpu import wire
+from daemon.gpu import memory, wire
 from daemon.gpu.sdxl import Checkpoint
 
 KEPT = 8
@@ -86,12 +86,11 @@ def _read(checkpoint: Checkpoint, path: Path, name: str) -> None:
         with torch.random.fork_rng(devices=[]):  # layers are made with random weights, then filled
             checkpoint.pipe.load_lora_weights(tensors, adapter_name=name)
         _check_placed(checkpoint, tensors, name)
-    except (MemoryError, torch.OutOfMemoryError):
-        _forget(checkpoint, name)
-        raise
     except Exception as error:
         # As with checkpoints: a foreign file comes up as nearly anything.
         _forget(checkpoint, name)
+        if memory.ran_out(error):
+            raise
         raise BadLora(
             f"The LoRA {path} cannot be used with {checkpoint.path.name}: {_brief(error)}"
         ) from error

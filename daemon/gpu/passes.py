@@ -48,7 +48,7 @@ class Passes:
             state.generator.set_state(drawn)  # a try that failed may have drawn of its noise
             return self._later(state, begin, partial(hires.second, tiled=tiled), refiner.second)
 
-        return self._again(later)
+        return self._spare.tiled(later)
 
     def _begun(self, begin: wire.Begin) -> tuple[denoise.Denoise, view.View | None]:
         """Nothing here holds on to the checkpoint, which may have to leave memory for the refiner."""
@@ -57,15 +57,7 @@ class Passes:
             _inspect(Path(begin.refiner.model))
         self._spare.again(partial(loras.apply, checkpoint, begin.loras))
         shown = view.opened(begin, checkpoint, self._shelf.decoders, self._shelf.stream, self._send)
-        return self._again(partial(denoise.begin, checkpoint, begin)), shown
-
-    def _again(self, call: Callable[[bool], denoise.Denoise]) -> denoise.Denoise:
-        """What `call` answers; once more, in tiles, if memory runs out."""
-        try:
-            return call(False)
-        except (MemoryError, RuntimeError) as error:
-            self._spare.free(error)
-        return call(True)
+        return self._spare.tiled(partial(denoise.begin, checkpoint, begin)), shown
 
     def _later(
         self,

@@ -14,9 +14,7 @@ def safe_precision(vae: Any, upcast: bool) -> Iterator[torch.dtype]:
         yield vae.dtype
         return
     try:
-        vae.to(
-            dtype=torch.float32
-        )  # where memory runs out in the middle of it, some parts are and some are not
+        vae.to(dtype=torch.float32)  # within: where memory runs out half way, some parts are and some are not
         yield torch.float32
     finally:
         vae.to(dtype=torch.float16)

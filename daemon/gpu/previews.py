@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 import torch
 
-from daemon.gpu import formats, thumbnails, wire
+from daemon.gpu import formats, memory, thumbnails, wire
 from daemon.gpu.formats import Pixels
 from daemon.prompts import Keep
 
@@ -106,7 +106,7 @@ class Shot:
     format: Literal["png", "jpeg", "webp"] = "png"
     quality: int = 85
     ended: float
-    """When the step ended, by `time.perf_counter`."""
+    """When the step ended, by `time.perf_counter`; on a GPU, when all of it had been launched."""
     skipped: int = 0
     """Shots that gave way to this one."""
     keep: Keep = "strip"
@@ -154,6 +154,9 @@ class Encoder:
         self._busy: int | None = None
         """The frame whose turn it is."""
         self._errors: dict[int, Exception] = {}
+        self._sending = threading.Lock()
+        self._unwanted = False
+        """What is in hand belongs to a frame that was forgotten meanwhile."""
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="encoder", daemon=True)
 
@@ -188,6 +191,13 @@ class Encoder:
             self._stored[stored.frame] = stored
             self._changed.notify_all()
 
+    def forget(self, frame: int) -> None:
+        """Send nothing more of a frame, as soon as this returns; what is being encoded is not waited for."""
+        with self._sending, self._changed:
+            for left in (self._shots, self._stored, self._errors):
+                left.pop(frame, None)
+            self._unwanted = self._unwanted or self._busy == frame
+
     def drain(self, frame: int) -> None:
         """Wait until everything left here of a frame has been sent or has given way."""
         with self._changed:
@@ -206,8 +216,9 @@ class Encoder:
             error = self._develop(taken)
             with self._changed:
                 self._busy = None
-                if error is not None:
+                if error is not None and not self._unwanted:
                     self._errors.setdefault(taken.frame, error)
+                self._unwanted = False
                 self._changed.notify_all()
 
     def _take(self) -> Shot | wire.Stored | None:
@@ -223,7 +234,11 @@ class Encoder:
 
     def _develop(self, taken: Shot | wire.Stored) -> Exception | None:
         try:
-            self._send(taken.encode() if isinstance(taken, Shot) else taken)
+            reply = taken.encode() if isinstance(taken, Shot) else taken
+            with self._sending:
+                if not self._unwanted:
+                    self._send(reply)
         except Exception as error:  # noqa: BLE001  it belongs to the frame: the sampling thread raises it
-            return error
+            # A picture of a step for which there is no memory is not worth its frame.
+            return None if isinstance(taken, Shot) and memory.ran_out(error) else error
         return None

@@ -5,7 +5,6 @@ a CPU are read by the same lines. Nothing is fetched: what is not in the folder 
 Foreign errors become `BadModel` here and nowhere else.
 """
 
-import gc
 import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,11 +12,10 @@ from typing import Any, Literal
 
 import diffusers
 import msgspec
-import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
 import torch
 from safetensors import SafetensorError, safe_open
 
-from daemon.gpu import previews, single_file, speed, taesd
+from daemon.gpu import memory, previews, single_file, speed, taesd
 from daemon.settings import resolve
 
 library: Any = diffusers
@@ -111,7 +109,7 @@ class Shelf:
             return None
         if held.version != version:
             del held  # nobody will ask for it again
-            release(self.device)
+            memory.release(self.device)
             return None
         self._held[path] = held
         return held
@@ -126,37 +124,17 @@ class Shelf:
     def keep_only(self, path: Path) -> None:
         """Have all others leave memory."""
         self._held = {held: checkpoint for held, checkpoint in self._held.items() if held == path}
-        release(self.device)
+        memory.release(self.device)
 
     def _make_room(self, wanted: int) -> None:
-        release(self.device)  # what pictures worked in is kept for the next ones, and counts as taken
-        while self._held and free_memory(self.device) < wanted * ROOM:
+        memory.release(self.device)  # what pictures worked in is kept for the next ones, and counts as taken
+        while self._held and memory.free(self.device) < wanted * ROOM:
             del self._held[next(iter(self._held))]
-            release(self.device)
+            memory.release(self.device)
 
 
 ROOM = 1.5
 """A checkpoint's size times this must be free before it is read: a picture at work needs memory too."""
-
-
-def free_memory(device: torch.device) -> int:
-    """Bytes that the device has left; for the CPU, that the machine has."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    available: int = psutil.virtual_memory().available
-    return available
-
-
-def release(device: torch.device) -> None:
-    """Give the memory back of what nobody holds any more.
-
-    A GPU that does not answer any more, as after an illegal access, raises here, and does so for good: that
-    process can do nothing with it, and is to end.
-    """
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-        torch.cuda.empty_cache()
 
 
 def estimate(path: Path, dtype: torch.dtype) -> int:
@@ -194,9 +172,9 @@ def load(path: Path, device: torch.device, dtype: torch.dtype, role: Role = "bas
     try:
         pipe = single_file.load(path, dtype, role) if path.is_file() else _read_folder(path, dtype)
         checkpoint = Checkpoint(path, pipe.to(device), latent2rgb, device, dtype)
-    except (MemoryError, torch.OutOfMemoryError):
-        raise
     except Exception as error:
+        if memory.ran_out(error):
+            raise
         # A damaged checkpoint comes up as nearly anything: OSError, SafetensorError, KeyError, TypeError …
         raise BadModel(f"The checkpoint {path} cannot be loaded: {_first_line(error)}") from error
     _check(checkpoint)

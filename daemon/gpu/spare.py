@@ -11,8 +11,7 @@ from typing import TypeVar
 
 import torch
 
-from daemon.gpu import denoise, sdxl, wire
-from daemon.gpu.formats import Pixels
+from daemon.gpu import denoise, memory, sdxl, wire
 
 Result = TypeVar("Result")
 
@@ -34,7 +33,7 @@ class Spare:
 
     def free(self, error: Exception) -> None:
         """Free it for one more try. Raises `error` if it is of another kind."""
-        if not out_of_memory(error):
+        if not memory.ran_out(error):
             raise error
         error.__traceback__ = None  # it holds what the failed try had in hand
         self._shelf.keep_only(self.keep)
@@ -52,22 +51,22 @@ class Spare:
         try:
             return self.again(lambda: denoise.predict(calls))
         except (MemoryError, RuntimeError) as error:
-            if len(calls) == 1 or not out_of_memory(error):
+            if len(calls) == 1 or not memory.ran_out(error):
                 raise
             error.__traceback__ = None
         half = len(calls) // 2
         first = calls[0].state
         first.checkpoint.at_once[_shape(first)] = half
-        sdxl.release(self._shelf.device)
+        memory.release(self._shelf.device)
         return [*self.predict(calls[:half]), *self.predict(calls[half:])]
 
-    def finish(self, state: denoise.Denoise) -> Pixels:
-        """As `denoise.finish`; in tiles where memory runs out."""
+    def tiled(self, call: Callable[[bool], Result]) -> Result:
+        """What `call(False)` answers; `call(True)`, in tiles, if memory runs out."""
         try:
-            return denoise.finish(state)
+            return call(False)
         except (MemoryError, RuntimeError) as error:
             self.free(error)
-        return denoise.finish(state, tiled=True)
+        return call(True)
 
 
 def _shape(state: denoise.Denoise) -> tuple[int, ...]:
@@ -75,16 +74,9 @@ def _shape(state: denoise.Denoise) -> tuple[int, ...]:
     return (*state.latent.shape, *state.embeds.shape[1:])
 
 
-def out_of_memory(error: Exception) -> bool:
-    """torch has a type for a full GPU, but for full main memory only this sentence (`alloc_cpu.cpp`)."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-
-
 def too_large(begin: wire.Begin, shelf: sdxl.Shelf) -> str:
     """What a person reads of a picture for which there was no memory at all."""
-    free = sdxl.free_memory(shelf.device) / 2**30
+    free = memory.free(shelf.device) / 2**30
     return (
         f"out of memory making {begin.width} × {begin.height} pixels, also when tried again by itself and in "
         f"tiles: {free:.1f} GiB are free on {shelf.device}. Ask for a smaller picture."

@@ -7,6 +7,7 @@ silence. Attention is PyTorch's own (`scaled_dot_product_attention`), which diff
 
 import math
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -38,12 +39,14 @@ def settle(device: torch.device, wanted: Precision, compiles: bool) -> None:
     """Set the process up, once. Raises `CannotCompile`."""
     if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(threads())
-    if (
-        wanted != "float32"
-    ):  # whoever asks for 32 bits gets them; else they are the VAE's, which needs their range
-        torch.backends.cuda.matmul.fp32_precision = "tf32"
+    if device.type == "cuda":
+        # Whoever asks for 32 bits gets them; else they are the VAE's, which needs their range. By the older
+        # of torch's two names: the newer ones make it raise in who reads the older, as its compiler does.
+        torch.backends.cuda.matmul.allow_tf32 = wanted != "float32"
+        torch.backends.cudnn.allow_tf32 = wanted != "float32"
     if compiles:
         _find_compiler(device)
+        _expect_many_kinds()
 
 
 def threads() -> int:
@@ -114,9 +117,22 @@ def tune(pipe: Any, device: torch.device, compiling: Compiling | None) -> None:
         compiling.compile(pipe.unet)
 
 
+def _expect_many_kinds() -> None:
+    """Each size, number of pictures, prompt length and LoRA may have a block compiled anew. Past 8 times
+    torch would go on uncompiled, and say nothing.
+    """
+    from torch._dynamo import config  # a second of importing, for those who compile
+
+    config.recompile_limit = 256
+    config.accumulated_recompile_limit = 4096
+
+
 def _find_compiler(device: torch.device) -> None:
     if device.type == "cuda":
-        return  # Triton comes with torch's builds for CUDA
+        # Triton comes with torch's builds for CUDA, but not what it compiles its launchers with.
+        if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
+            raise CannotCompile("there is no C compiler to compile with")
+        return
     from torch._inductor import exc  # a second of importing, for those who compile
     from torch._inductor.cpp_builder import get_cpp_compiler
 

@@ -26,6 +26,7 @@ from daemon.gpu import (
     hires,
     images,
     loras,
+    memory,
     previews,
     samplers,
     sdxl,
@@ -37,7 +38,7 @@ from daemon.gpu import (
 )
 from daemon.gpu.orders import Order, Orders
 from daemon.gpu.passes import Passes, Send
-from daemon.gpu.spare import Spare, out_of_memory, too_large
+from daemon.gpu.spare import Spare, too_large
 from daemon.settings import Precision
 
 Result = TypeVar("Result")
@@ -69,7 +70,7 @@ def run(device_name: str, precision: Precision, compiles: bool, orders: Orders, 
             device=hardware.describe(device),
             versions=hardware.versions(),
             work=speed.describe(shelf.dtype, compiles),
-            batch=hardware.at_once(device),
+            batch=hardware.at_once(device, shelf.dtype),
         )
     )
     with torch.cuda.stream(hardware.sampling_stream(device)), previews.Encoder(send) as encoder:
@@ -118,7 +119,7 @@ def _guarded(order: Order, shelf: sdxl.Shelf, call: Callable[[], Result]) -> Res
         return call()
     except Exception as error:  # noqa: BLE001  this boundary turns what goes wrong into an event
         ending = _failure(order.begin, shelf, error)
-    sdxl.release(shelf.device)  # once the failed frame's tensors are gone with its traceback
+    memory.release(shelf.device)  # once the failed frame's tensors are gone with its traceback
     return ending
 
 
@@ -132,13 +133,19 @@ def _failure(begin: wire.Begin, shelf: sdxl.Shelf, error: Exception) -> wire.Loa
     message = _in_words(error)
     if isinstance(error, loras.BadLora | images.BadImage):
         kind, message = "bad_file", str(error)
-    elif out_of_memory(error):
+    elif memory.ran_out(error):
         kind, message = "out_of_memory", too_large(begin, shelf)
     return wire.Failed(frame=frame, attempt=attempt, kind=kind, message=message)
 
 
 def _last(order: Order, shelf: sdxl.Shelf, encoder: previews.Encoder, ending: Ending) -> Ending:
-    """The ending, once every preview of the frame has been sent; a failure if one could not be."""
+    """The ending, once every preview of the frame has been sent; a failure if one could not be.
+
+    A GPU may have steps left to make of a frame that is stopped: nobody waits for their previews.
+    """
+    if isinstance(ending, wire.Cancelled) and shelf.device.type != "cpu":
+        encoder.forget(order.begin.frame)
+        return ending
 
     def drained() -> Ending:
         encoder.drain(order.begin.frame)
@@ -160,7 +167,7 @@ def _round(
     """One step of all that can go together with the first; the endings of those that end."""
     going: list[Picture] = []
     for picture in pictures:
-        ending = _guarded(picture.order, shelf, partial(_before, picture, passes))
+        ending = _guarded(picture.order, shelf, partial(_before, picture, passes, spare))
         if ending is None:
             going.append(picture)
         else:
@@ -193,15 +200,17 @@ def _stepped(
         return denoise.step_together([picture.state for picture in at_work], spare.predict)
     except Exception as error:  # noqa: BLE001  as in `_guarded`
         failed = [_failure(picture.order.begin, shelf, error) for picture in at_work]
-    sdxl.release(shelf.device)
+    memory.release(shelf.device)
     return failed
 
 
-def _before(picture: Picture, passes: Passes) -> wire.Cancelled | None:
+def _before(picture: Picture, passes: Passes, spare: Spare) -> wire.Cancelled | None:
     """Stop it if it is to stop, and have it go on to its second pass where the first has ended."""
     begin, state = picture.order.begin, picture.state
     if picture.order.stopped():
-        return _cancelled(begin, state.step, _partial(state) if picture.order.keeps_partial() else None)
+        return _cancelled(
+            begin, state.step, _partial(state, spare) if picture.order.keeps_partial() else None
+        )
     if hires.due(state):
         picture.state = passes.second(state, begin)
     return None
@@ -221,7 +230,7 @@ def _after(
         return None
     if picture.order.stopped():
         return None  # as `_before` will see
-    pixels = spare.finish(state)
+    pixels = spare.tiled(partial(denoise.finish, state))
     encoder.drain(begin.frame)
     return _final(begin, state, pixels)
 
@@ -233,7 +242,7 @@ def _shot(picture: Picture, seen: denoise.Denoised) -> previews.Shot | None:
     try:
         return picture.shown.shoot(picture.state, seen)
     except (MemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
+        if not memory.ran_out(error):
             raise
     return None
 
@@ -247,11 +256,11 @@ def _cancelled(begin: wire.Begin, step: int, data: bytes | None = None) -> wire.
     return wire.Cancelled(frame=begin.frame, attempt=begin.attempt, step=step, data=data)
 
 
-def _partial(state: denoise.Denoise) -> bytes | None:
+def _partial(state: denoise.Denoise, spare: Spare) -> bytes | None:
     """What a stopped frame would have become by its last step; None before the first."""
     if state.denoised is None:
         return None
-    return formats.png(denoise.decode(state.checkpoint, state.denoised))
+    return formats.png(spare.tiled(partial(denoise.decode, state.checkpoint, state.denoised)))
 
 
 def _final(begin: wire.Begin, state: denoise.Denoise, pixels: formats.Pixels) -> wire.Final:

@@ -196,3 +196,57 @@ def test_an_error_reaches_the_sampling_thread_once() -> None:
         encoder.offer(shot(2))
         encoder.drain(1)
     assert calls == [(1, 1), (2, 1), (1, 2)]
+
+
+def test_nothing_more_is_sent_of_a_frame_that_is_forgotten() -> None:
+    """Neither what waits nor what is being encoded, which is not waited for; others go on."""
+    encoding, go_on = threading.Event(), threading.Event()
+    sent: list[wire.Preview | wire.Stored] = []
+
+    def slow() -> Pixels:
+        encoding.set()
+        assert go_on.wait(10)
+        return np.zeros((3, 4, 3), np.uint8)
+
+    with previews.Encoder(sent.append) as encoder:
+        encoder.offer(dataclasses.replace(shot(1), picture=slow))
+        assert encoding.wait(10)
+        encoder.offer(shot(2))
+        encoder.offer(shot(1, frame=2))
+        encoder.forget(1)
+        go_on.set()
+        encoder.drain(1)
+        encoder.drain(2)
+    assert [(each.frame, each.step) for each in sent] == [(2, 1)]
+
+
+def test_a_forgotten_frames_trouble_is_nobodys() -> None:
+    """The next frame of that number, another attempt, does not inherit it."""
+    encoding, go_on = threading.Event(), threading.Event()
+
+    def fails() -> Pixels:
+        encoding.set()
+        assert go_on.wait(10)
+        raise OSError("no more")
+
+    with previews.Encoder(lambda reply: None) as encoder:
+        encoder.offer(dataclasses.replace(shot(1), picture=fails))
+        assert encoding.wait(10)
+        encoder.forget(1)
+        go_on.set()
+        encoder.drain(1)
+
+
+def test_a_preview_without_memory_is_left_out() -> None:
+    """It is not worth its frame."""
+    sent: list[wire.Preview | wire.Stored] = []
+
+    def fails() -> Pixels:
+        raise MemoryError
+
+    with previews.Encoder(sent.append) as encoder:
+        encoder.offer(dataclasses.replace(shot(1), picture=fails))
+        encoder.drain(1)
+        encoder.offer(shot(2))
+        encoder.drain(1)
+    assert [each.step for each in sent] == [2]

@@ -22,6 +22,7 @@ from daemon.gpu import (
     formats,
     hires,
     images,
+    memory,
     previews,
     refiner,
     samplers,
@@ -266,7 +267,7 @@ def test_the_base_leaves_memory_if_both_do_not_fit(
         return read
 
     monkeypatch.setattr(sdxl, "load", watched)
-    monkeypatch.setattr(sdxl, "free_memory", lambda _device: 0)
+    monkeypatch.setattr(memory, "free", lambda _device: 0)
     alone, _ = made(order, shelf)
     assert gone == [True]
     assert isinstance(whole, wire.Final)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from daemon.gpu import previews, sdxl
+from daemon.gpu import memory, previews, sdxl
 
 CPU = torch.device("cpu")
 
@@ -121,7 +121,7 @@ def test_the_least_recently_used_leaves_first(
     second = shelf.load(copy)
     assert shelf.find(folder) is not None
     room = iter([0, 2**40])
-    monkeypatch.setattr(sdxl, "free_memory", lambda device: next(room))
+    monkeypatch.setattr(memory, "free", lambda device: next(room))
     shelf.load(third)
     assert shelf.find(copy) is None
     assert shelf.find(folder) is not None
@@ -140,7 +140,7 @@ def test_what_pictures_worked_in_makes_room_first(
         nonlocal free
         free = 2**40
 
-    monkeypatch.setattr(sdxl, "free_memory", lambda device: free)
-    monkeypatch.setattr(sdxl, "release", freed)
+    monkeypatch.setattr(memory, "free", lambda device: free)
+    monkeypatch.setattr(memory, "release", freed)
     shelf.load(shutil.copytree(folder, tmp_path / "other"))
     assert shelf.find(folder) is first

@@ -15,7 +15,7 @@ from diffusers.models.attention_processor import AttnProcessor2_0
 from safetensors.torch import save_file
 
 from daemon.gpu import child, denoise, formats, loras, sdxl, speed, wire
-from daemon.settings import Home
+from daemon.settings import Home, Precision
 from tests.daemons import Daemon
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda:0")
@@ -71,25 +71,36 @@ def test_threads_are_no_more_than_cores_that_may_be_used(monkeypatch: pytest.Mon
 @pytest.fixture
 def _settings() -> Iterator[None]:
     """The process's own, put back."""
-    threads, precision = torch.get_num_threads(), torch.backends.cuda.matmul.fp32_precision
+    threads = torch.get_num_threads()
+    products, convolutions = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     yield
     torch.set_num_threads(threads)
-    torch.backends.cuda.matmul.fp32_precision = precision
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = products, convolutions
 
 
 @pytest.mark.usefixtures("_settings")
 def test_a_process_is_settled_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Threads by our count, unless the person has said how many; 32 bits in full for who asks for them."""
+    """Threads by our count, unless the person has said how many."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(speed, "threads", lambda: 1)
     torch.set_num_threads(2)
     speed.settle(CPU, "float32", compiles=False)
-    assert (torch.get_num_threads(), torch.backends.cuda.matmul.fp32_precision) == (1, "none")
+    assert torch.get_num_threads() == 1
     torch.set_num_threads(2)
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     speed.settle(CPU, "auto", compiles=False)
-    assert (torch.get_num_threads(), torch.backends.cuda.matmul.fp32_precision) == (2, "tf32")
+    assert torch.get_num_threads() == 2
     assert speed.describe(torch.bfloat16, compiles=True) == "bfloat16, 2 threads, compiled"
+
+
+@pytest.mark.usefixtures("_settings")
+@pytest.mark.parametrize("wanted", ["float32", "auto"])
+def test_32_bits_are_in_full_for_who_asks_for_them(wanted: Precision) -> None:
+    """In products and in convolutions, which torch shortens as it comes; by names that all of torch reads."""
+    speed.settle(GPU, wanted, compiles=False)
+    short = wanted != "float32"
+    assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == (short, short)
+    assert torch.get_float32_matmul_precision() == ("high" if short else "highest")
 
 
 @pytest.mark.parametrize("said", [{}, {"OMP_WAIT_POLICY": "ACTIVE"}, {"GOMP_SPINCOUNT": "7"}])
@@ -122,6 +133,16 @@ def test_there_must_be_something_to_compile_with() -> None:
     there = {"cpp.cxx": ("no-such-compiler",)}
     with config.patch(there), pytest.raises(speed.CannotCompile, match="no C"):
         speed._find_compiler(CPU)
+
+
+def test_triton_needs_a_c_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """For its launchers: without one every frame would fail."""
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(speed.CannotCompile, match="no C compiler"):
+        speed._find_compiler(GPU)
+    (tmp_path / "gcc").touch(0o755)
+    speed._find_compiler(GPU)
 
 
 def _has_compiler() -> bool:

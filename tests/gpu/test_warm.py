@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from daemon.gpu import hardware, sdxl
+from daemon.gpu import hardware, memory
 from daemon.gpu.warm import Memory
 from daemon.settings import Home
 
@@ -32,6 +32,31 @@ def test_a_gpu_makes_as_many_at_once_as_its_free_memory_bears(
     monkeypatch: pytest.MonkeyPatch, free: float, pictures: int
 ) -> None:
     """Cards of 8, 12 and 16 GB, and of more; a CPU makes one after the other."""
-    monkeypatch.setattr(sdxl, "free_memory", lambda device: int(free * 2**30))
-    assert hardware.at_once(torch.device("cuda")) == pictures
-    assert hardware.at_once(torch.device("cpu")) == 1
+    monkeypatch.setattr(memory, "free", lambda device: int(free * 2**30))
+    assert hardware.at_once(torch.device("cuda"), torch.float16) == pictures
+    assert hardware.at_once(torch.device("cuda"), torch.float32) == (4 if free > 30 else 1)
+    assert hardware.at_once(torch.device("cpu"), torch.float32) == 1
+
+
+def test_a_kind_of_device_that_nobody_has_tried_is_refused() -> None:
+    """It would sample, and fail at its first preview."""
+    with pytest.raises(RuntimeError, match="cpu and cuda devices alone"):
+        hardware.find("meta")
+    assert hardware.find("auto").type in ("cpu", "cuda")
+
+
+@pytest.mark.parametrize(
+    ("error", "ran_out"),
+    [
+        (MemoryError(), True),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), True),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_running_out_has_many_names(error: Exception, ran_out: bool) -> None:
+    """torch's own, CUDA's, and those of its libraries."""
+    assert memory.ran_out(error) is ran_out
