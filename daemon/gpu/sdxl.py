@@ -266,8 +266,21 @@ def _check(checkpoint: Checkpoint) -> None:
     for name in (*first, "tokenizer_2", "text_encoder_2", "unet", "vae", "scheduler"):
         if getattr(pipe, name) is None:
             raise BadModel(f"The checkpoint {path} has no {name}.")
+    _check_noise(pipe.scheduler.config, path)
     if pipe.unet.config.in_channels != 4 or pipe.unet.config.addition_embed_type != "text_time":
         raise BadModel(f"The UNet of {path} is not that of a plain SDXL checkpoint.")
+
+
+def _check_noise(config: Any, path: Path) -> None:
+    """Samplers are made from what this config says of the noise that the model was trained on."""
+    kind = config.get("prediction_type", "epsilon")
+    if "beta_start" not in config or config.get("use_flow_sigmas") or kind == "flow_prediction":
+        whose = config.get("_class_name", "EDM or flow matching")
+        raise BadModel(f"The checkpoint {path} was trained on other noise than SDXL's ({whose}).")
+    if kind not in ("epsilon", "v_prediction", "sample"):
+        raise BadModel(
+            f"The checkpoint {path} cannot be sampled: it predicts {kind}, of which no sampler knows."
+        )
 
 
 def _first_line(error: Exception) -> str:

@@ -54,6 +54,8 @@ def inspect(path: Path, role: Literal["base", "refiner"]) -> set[str]:
     with safe_open(path, "pt") as file:
         keys = set(file.keys())
     missing = [part for part in _SDXL if not any(key.startswith(part) for key in keys)]
+    if any(key.startswith("edm_") for key in keys):  # as Playground 2.5 and CosXL say of themselves
+        raise ValueError("it was trained on other noise than SDXL's (EDM)")
     if not missing:
         return keys
     if missing == ["conditioner.embedders.1."]:

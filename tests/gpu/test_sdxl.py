@@ -46,6 +46,19 @@ def drop_text_encoder(path: Path) -> None:
     shutil.rmtree(path / "text_encoder")
 
 
+def other_noise(kind: str, **config: object) -> Callable[[Path], None]:
+    """Give it another scheduler: it then tells of a model that was trained on other noise."""
+
+    def change(path: Path) -> None:
+        file = path / "scheduler" / "scheduler_config.json"
+        file.write_text(json.dumps({"_class_name": kind, **config}))
+        index = path / "model_index.json"
+        index.write_text(json.dumps({**json.loads(index.read_text()), "scheduler": ["diffusers", kind]}))
+
+    return change
+
+
+FLOW = {"prediction_type": "flow_prediction", "use_flow_sigmas": True}
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no index": (lambda path: (path / "model_index.json").unlink(), "it has no model_index.json"),
     "index is garbage": (lambda path: (path / "model_index.json").write_bytes(b"\xff{"), "cannot be read"),
@@ -59,6 +72,22 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "factors of the wrong shape": (
         lambda path: (path / "latent2rgb.json").write_text('{"factors": [[1, 2, 3]], "bias": [0, 0, 0]}'),
         "latent2rgb.json",
+    ),
+    "of EDM": (
+        other_noise("EDMEulerScheduler", sigma_max=120.0, prediction_type="v_prediction"),
+        "other noise than SDXL's (EDMEulerScheduler)",
+    ),
+    "of flow matching": (
+        other_noise("FlowMatchEulerDiscreteScheduler", shift=3.0),
+        "other noise than SDXL's",
+    ),
+    "of flow matching by a config": (
+        other_noise("UniPCMultistepScheduler", **FLOW),
+        "other noise than SDXL's",
+    ),
+    "of a prediction nobody knows": (
+        other_noise("DDIMScheduler", prediction_type="wish"),
+        "it predicts wish, of which no sampler knows",
     ),
     "one text encoder": (drop_text_encoder, "has no text_encoder"),
 }

@@ -94,6 +94,16 @@ FOREIGN = {
         ["conditioner.embedders.0.model.x", "model.diffusion_model.x", "first_stage_model.x"],
         "SDXL's refiner",
     ),
+    "Playground 2.5": (
+        ["conditioner.embedders.0.x", "conditioner.embedders.1.x", "model.diffusion_model.x",
+         "first_stage_model.x", "edm_mean", "edm_std"],
+        "other noise than SDXL's",
+    ),
+    "CosXL": (
+        ["conditioner.embedders.0.x", "conditioner.embedders.1.x", "model.diffusion_model.x",
+         "first_stage_model.x", "edm_vpred.sigma_max"],
+        "other noise than SDXL's",
+    ),
     "something": (["weight"], "no SDXL checkpoint"),
 }  # fmt: skip
 
