@@ -286,6 +286,8 @@ def _x0(kind: str, sigma: torch.Tensor, sample: torch.Tensor, predicted: torch.T
     """x0 for schedulers that do not give it. They hold the sample as α · x0 + σα · ε with α = 1/√(σ² + 1)
     (Lu et al. 2022, arXiv 2211.01095, section 2); v is α · ε − σα · x0 (Salimans and Ho 2022, appendix D).
     """
+    if kind == "sample":
+        return predicted
     alpha = 1 / (sigma**2 + 1) ** 0.5
     if kind == "v_prediction":
         return alpha * sample - sigma * alpha * predicted
