@@ -10,7 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -159,7 +159,7 @@ def _round(
     """One step of all that can go together with the first; the endings of those that end."""
     going: list[Picture] = []
     for picture in pictures:
-        ending = _guarded(picture.order, shelf, partial(_before, picture, passes))
+        ending = _guarded(picture.order, shelf, partial(_before, picture, passes, spare))
         if ending is None:
             going.append(picture)
         else:
@@ -193,11 +193,12 @@ def _stepped(
     return failed
 
 
-def _before(picture: Picture, passes: Passes) -> wire.Cancelled | None:
+def _before(picture: Picture, passes: Passes, spare: Spare) -> wire.Cancelled | None:
     """Stop it if it is to stop, and have it go on to its second pass where the first has ended."""
     begin, state = picture.order.begin, picture.state
     if picture.order.stopped():
-        return _cancelled(begin, state.step, _partial(state) if picture.order.keeps_partial() else None)
+        kept = _partial(state, spare) if picture.order.keeps_partial() else None
+        return _cancelled(begin, state.step, kept)
     if hires.due(state):
         picture.state = passes.second(state, begin)
     return None
@@ -231,11 +232,20 @@ def _cancelled(begin: wire.Begin, step: int, data: bytes | None = None) -> wire.
     return wire.Cancelled(frame=begin.frame, attempt=begin.attempt, step=step, data=data)
 
 
-def _partial(state: denoise.Denoise) -> bytes | None:
-    """What a stopped frame would have become by its last step; None before the first."""
+def _partial(state: denoise.Denoise, spare: Spare) -> bytes | None:
+    """What a stopped frame would have become by its last step; None before the first, and where there is no
+    picture to be had: it was to stop, and does.
+    """
     if state.denoised is None:
         return None
-    return formats.png(denoise.decode(state.checkpoint, state.denoised))
+    try:
+        return formats.png(spare.finish(replace(state, latent=state.denoised)))
+    except (denoise.NotFinite, MemoryError, RuntimeError) as error:
+        if not (isinstance(error, denoise.NotFinite) or out_of_memory(error)):
+            raise
+        traceback.print_exception(error)
+    sdxl.release(state.checkpoint.device)
+    return None
 
 
 def _final(begin: wire.Begin, state: denoise.Denoise, pixels: formats.Pixels) -> wire.Final:

@@ -193,6 +193,37 @@ def test_one_that_stops_leaves_the_others(order: Order, monkeypatch: pytest.Monk
         assert abs(pixels(alone[frame]) - pixels(finals(endings)[frame])).max() <= 2
 
 
+@pytest.mark.parametrize(("times", "kept"), [(1, True), (9, False)])
+def test_what_there_is_of_a_stopped_one_is_decoded_if_there_is_memory(
+    order: Order, monkeypatch: pytest.MonkeyPatch, times: int, kept: bool
+) -> None:
+    """Tried once more like any picture; it is stopped all the same, and has not failed, without it."""
+    works = denoise.predict
+
+    def predict(calls: Sequence[denoise.Call]) -> list[torch.Tensor]:
+        order.stop(keep_partial=True)
+        return works(calls)
+
+    monkeypatch.setattr(denoise, "predict", predict)
+    running_out(monkeypatch, denoise, "_decode", times)
+    ending, _ = make(order, sdxl.Shelf(torch.device("cpu")))
+    assert isinstance(ending, wire.Cancelled)
+    assert ending.step == 1
+    assert (ending.data is not None) is kept
+
+
+def test_a_stopped_one_that_overflowed_is_stopped(order: Order, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is nothing of it to be kept."""
+
+    def predict(calls: Sequence[denoise.Call]) -> list[torch.Tensor]:
+        order.stop(keep_partial=True)
+        return [torch.full_like(call.scaled, torch.nan) for call in calls]
+
+    monkeypatch.setattr(denoise, "predict", predict)
+    ending, _ = make(order, sdxl.Shelf(torch.device("cpu")))
+    assert ending == wire.Cancelled(frame=1, attempt=1, step=1)
+
+
 def test_prompts_of_other_lengths_take_turns(order: Order) -> None:
     """One of two chunks is made after those of one, since they cannot share a call."""
     orders = four(order)
