@@ -9,6 +9,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image, ImageOps
@@ -35,7 +36,7 @@ def read(path: Path, width: int, height: int) -> tuple[Image.Image, str]:
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as image:
             if image.width * image.height > LARGEST:
                 raise ValueError(f"it has {image.width} × {image.height} pixels, 8192 × 8192 is the most")
-            upright = ImageOps.exif_transpose(image).convert("RGB")
+            upright = _eight_bits(ImageOps.exif_transpose(image)).convert("RGB")
     except MemoryError:
         raise
     except Exception as error:
@@ -43,6 +44,14 @@ def read(path: Path, width: int, height: int) -> tuple[Image.Image, str]:
         raise BadImage(f"The image {path} cannot be used: {str(error).splitlines()[0]}") from error
     fitted = ImageOps.fit(upright, (width, height), Image.Resampling.LANCZOS)
     return fitted, hashlib.sha256(data).hexdigest()
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """A grey picture of sixteen bits scaled down, as its conversion would cut it off at 255."""
+    if not image.mode.startswith("I"):
+        return image
+    levels = np.asarray(image, np.float64) / 257
+    return Image.fromarray(levels.round().clip(0, 255).astype("uint8"))
 
 
 def encode(
