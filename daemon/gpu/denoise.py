@@ -9,8 +9,7 @@ noise and place in its schedule, so it can leave, be stored and go on alone betw
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from diffusers.utils.torch_utils import randn_tensor
 
 from daemon.gpu import conditioning, images, samplers, wire
 from daemon.gpu.formats import Pixels
-from daemon.gpu.precision import safe_precision
+from daemon.gpu.precision import in_tiles, safe_precision
 from daemon.gpu.sdxl import Checkpoint
 
 
@@ -106,10 +105,10 @@ class Denoised:
     """Noise level at which the step began, in the scheduler's units."""
 
 
-def begin(checkpoint: Checkpoint, request: wire.Begin) -> Denoise:
+def begin(checkpoint: Checkpoint, request: wire.Begin, tiled: bool = False) -> Denoise:
     """Encode the prompt and draw the noise, or put it on the image. A `cfg_scale` of 1 or less is unguided.
 
-    Raises `images.BadImage`.
+    `tiled` is for the image, as in `decode`. Raises `images.BadImage`.
     """
     distilled: int | None = checkpoint.pipe.unet.config.time_cond_proj_dim
     guided = request.cfg_scale > 1 and distilled is None
@@ -120,7 +119,7 @@ def begin(checkpoint: Checkpoint, request: wire.Begin) -> Denoise:
         embeds, pooled = conditioning.encode(checkpoint, *words, guided)
         scheduler = samplers.fresh(request.sampler, request.scheduler, config, request.seed)
         scheduler.set_timesteps(schedule(request))
-        latent, skipped, digest = _origin(checkpoint, request, scheduler, embeds.dtype, generator)
+        latent, skipped, digest = _origin(checkpoint, request, scheduler, embeds.dtype, generator, tiled)
         return Denoise(
             checkpoint=checkpoint,
             scheduler=scheduler,
@@ -173,12 +172,13 @@ def _origin(
     scheduler: Any,
     dtype: torch.dtype,
     generator: torch.Generator,
+    tiled: bool,
 ) -> tuple[torch.Tensor, int, str | None]:
     """The latent before the first step, the calls that are skipped, and the SHA-256 of the image's file."""
     if request.image is None:
         return _noise(checkpoint, request, dtype, generator) * scheduler.init_noise_sigma, 0, None
     image, digest = images.read(Path(request.image), request.width, request.height)
-    clean = images.encode(checkpoint, image, dtype, generator)
+    clean = images.encode(checkpoint, image, dtype, generator, tiled)
     skipped = (schedule(request) - request.steps) * scheduler.order
     return images.noised(scheduler, clean, skipped, generator), skipped, digest
 
@@ -305,7 +305,7 @@ def decode(checkpoint: Checkpoint, latent: torch.Tensor, tiled: bool = False) ->
     `tiled` takes less memory and blends tiles where they meet. Raises `NotFinite` for a latent of NaN.
     """
     pipe = checkpoint.pipe
-    with torch.inference_mode(), _tiles(pipe.vae, tiled):
+    with torch.inference_mode(), in_tiles(pipe.vae, tiled):
         with safe_precision(pipe.vae, pipe.vae.config.force_upcast) as dtype:
             decoded = _decode(pipe.vae, latent.to(dtype))
         if not decoded.isfinite().all() and dtype == torch.float16:
@@ -326,18 +326,6 @@ class NotFinite(Exception):
 def _decode(vae: Any, latent: torch.Tensor) -> torch.Tensor:
     decoded: torch.Tensor = vae.decode(_unscaled(vae, latent), return_dict=False)[0]
     return decoded
-
-
-@contextmanager
-def _tiles(vae: Any, tiled: bool) -> Iterator[None]:
-    if not tiled:
-        yield
-        return
-    vae.enable_tiling()
-    try:
-        yield
-    finally:
-        vae.disable_tiling()
 
 
 def time_ids(embeds: torch.Tensor, width: int, height: int) -> torch.Tensor:

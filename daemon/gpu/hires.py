@@ -20,13 +20,15 @@ def due(state: Denoise) -> bool:
     return state.after > 0 and state.step == state.steps - state.after
 
 
-def second(state: Denoise, request: wire.Begin) -> Denoise:
-    """The state of the second pass before its first step, of a first one that has ended."""
+def second(state: Denoise, request: wire.Begin, tiled: bool = False) -> Denoise:
+    """The state of the second pass before its first step, of a first one that has ended. `tiled` takes less
+    memory for the pictures.
+    """
     assert request.hires is not None
-    picture = Image.fromarray(denoise.decode(state.checkpoint, state.latent))
+    picture = Image.fromarray(denoise.decode(state.checkpoint, state.latent, tiled))
     large = picture.resize(_size(request, request.hires), Image.Resampling.LANCZOS)
     with torch.inference_mode():
-        clean = images.encode(state.checkpoint, large, state.embeds.dtype, state.generator)
+        clean = images.encode(state.checkpoint, large, state.embeds.dtype, state.generator, tiled)
         begun = blank(state, request)
         begun.latent = images.noised(begun.scheduler, clean, begun.skipped, state.generator)
     return begun

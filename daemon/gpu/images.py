@@ -14,7 +14,7 @@ import torch
 from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image, ImageOps
 
-from daemon.gpu.precision import safe_precision
+from daemon.gpu.precision import in_tiles, safe_precision
 from daemon.gpu.sdxl import Checkpoint
 
 LARGEST = 2**26
@@ -55,14 +55,19 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def encode(
-    checkpoint: Checkpoint, image: Image.Image, dtype: torch.dtype, generator: torch.Generator
+    checkpoint: Checkpoint,
+    image: Image.Image,
+    dtype: torch.dtype,
+    generator: torch.Generator,
+    tiled: bool = False,
 ) -> torch.Tensor:
     """The picture as the VAE sees it, in model space: 1 × 4 × height/8 × width/8 of `dtype`.
 
     The VAE answers a distribution, from which `generator` draws, as in `StableDiffusionXLImg2ImgPipeline`.
+    `tiled` takes less memory.
     """
     pipe: Any = checkpoint.pipe
-    with torch.inference_mode():
+    with torch.inference_mode(), in_tiles(pipe.vae, tiled):
         pixels = pipe.image_processor.preprocess(image).to(device=checkpoint.device, dtype=dtype)
         with safe_precision(pipe.vae, pipe.vae.config.force_upcast) as precision:
             drawn = pipe.vae.encode(pixels.to(precision)).latent_dist.sample(generator)

@@ -42,8 +42,21 @@ class Passes:
 
     def second(self, state: denoise.Denoise, begin: wire.Begin) -> denoise.Denoise:
         """The later pass before its first step, once the first one's steps are made. Raises `BadModel`."""
-        later = partial(self._later, state, begin, hires.second, refiner.second)
-        return self._spare.again(later)
+        drawn = state.generator.get_state()
+
+        def later(tiled: bool) -> denoise.Denoise:
+            state.generator.set_state(drawn)  # a try that failed may have drawn already
+            return self._later(state, begin, partial(hires.second, tiled=tiled), refiner.second)
+
+        return self._in_tiles_if_need_be(later)
+
+    def _in_tiles_if_need_be(self, call: Callable[[bool], denoise.Denoise]) -> denoise.Denoise:
+        """What `call` answers; told to save memory, where that runs out, the second time."""
+        try:
+            return call(False)
+        except (MemoryError, RuntimeError) as error:
+            self._spare.free(error)
+        return call(True)
 
     def _begun(self, begin: wire.Begin) -> tuple[denoise.Denoise, view.View | None]:
         """Nothing here holds on to the checkpoint, which may have to leave memory for the refiner."""
@@ -52,7 +65,7 @@ class Passes:
             _inspect(Path(begin.refiner.model))
         self._spare.again(partial(loras.apply, checkpoint, begin.loras))
         shown = view.opened(begin, checkpoint, self._shelf.decoders, self._shelf.stream, self._send)
-        return self._spare.again(partial(denoise.begin, checkpoint, begin)), shown
+        return self._in_tiles_if_need_be(partial(denoise.begin, checkpoint, begin)), shown
 
     def _later(
         self,

@@ -1,4 +1,6 @@
-"""The VAE in a precision that it can bear: SDXL's overflows in float16."""
+"""How the VAE is put to work: in a precision that it can bear, as SDXL's overflows in float16, and in tiles
+where there is no memory for a whole picture.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,3 +20,16 @@ def safe_precision(vae: Any, upcast: bool) -> Iterator[torch.dtype]:
         yield torch.float32
     finally:
         vae.to(dtype=torch.float16)
+
+
+@contextmanager
+def in_tiles(vae: Any, wanted: bool) -> Iterator[None]:
+    """Have it work in tiles, which take less memory and are blended where they meet, if that is `wanted`."""
+    if not wanted:
+        yield
+        return
+    vae.enable_tiling()
+    try:
+        yield
+    finally:
+        vae.disable_tiling()

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from diffusers import AutoencoderKL
 from PIL import Image
 
 from daemon.gpu import denoise, previews, sdxl, wire, work
@@ -191,6 +192,41 @@ def test_one_that_stops_leaves_the_others(order: Order, monkeypatch: pytest.Monk
     alone = finals(make_all(four(order)[2:]))
     for frame in (3, 4):
         assert abs(pixels(alone[frame]) - pixels(finals(endings)[frame])).max() <= 2
+
+
+def test_pictures_go_in_and_out_in_tiles_where_there_is_no_memory_for_them_whole(
+    order: Order, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that is begun with, the first pass' and its enlargement, and the finished one."""
+    Image.new("RGB", (64, 64), "green").save(tmp_path / "it.png")
+    both = {
+        "image": str(tmp_path / "it.png"),
+        "strength": 0.6,
+        "hires": Hires(scale=1.5, steps=2, strength=0.5),
+    }
+    order = Order(msgspec.structs.replace(order.begin, **both))
+    whole, _ = make(order, sdxl.Shelf(torch.device("cpu")))
+    tried: list[tuple[str, bool]] = []
+    for name in ("encode", "decode"):
+        monkeypatch.setattr(AutoencoderKL, name, needing_tiles(name, getattr(AutoencoderKL, name), tried))
+    ending, said = make(order, sdxl.Shelf(torch.device("cpu")))
+    assert isinstance(whole, wire.Final)
+    assert isinstance(ending, wire.Final), said
+    assert ending.pixels_sha256 == whole.pixels_sha256  # pictures this small are one tile
+    ways = ("encode", "decode", "encode", "decode")
+    assert [way for way in tried if way[1]] == [(name, True) for name in ways]
+
+
+def needing_tiles(name: str, works: Any, tried: list[tuple[str, bool]]) -> Any:
+    """A method of the VAE for which there is memory in tiles only."""
+
+    def call(vae: Any, *args: Any, **kwargs: Any) -> Any:
+        tried.append((name, vae.use_tiling))
+        if not vae.use_tiling:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return works(vae, *args, **kwargs)
+
+    return call
 
 
 @pytest.mark.parametrize(("times", "kept"), [(1, True), (9, False)])
