@@ -66,6 +66,21 @@ def test_a_frame_is_tried_once_more_with_what_others_held(
     assert steps == sorted(set(steps))
 
 
+def test_reading_a_checkpoint_is_tried_once_more(
+    order: Order, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was thought to fit beside the others did not: they leave memory, and it is read."""
+    shelf = sdxl.Shelf(torch.device("cpu"))
+    other = shutil.copytree(folder, tmp_path / "other")
+    shelf.load(other)
+    running_out(monkeypatch, sdxl, "load", times=1)
+    ending, said = make(order, shelf)
+    assert isinstance(ending, wire.Final)
+    assert shelf.find(other) is None
+    (loaded,) = [reply for reply in said if isinstance(reply, wire.Loaded)]
+    assert loaded.held == [str(folder)]
+
+
 def test_a_frame_that_runs_out_twice_fails_with_its_size(
     order: Order, monkeypatch: pytest.MonkeyPatch
 ) -> None:
