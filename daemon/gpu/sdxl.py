@@ -232,8 +232,7 @@ def _inspect_folder(path: Path, role: Role) -> None:
         )
         raise BadModel(f"The checkpoint {path} is {what}.")
     for name in ("tokenizer_2",) if index.kind == single_file.REFINER else ("tokenizer", "tokenizer_2"):
-        # transformers 5 makes an empty tokenizer of a folder that is not there, and every prompt reads alike
-        if not any((path / name / file).is_file() for file in ("tokenizer.json", "vocab.json")):
+        if not single_file.is_tokenizer(path / name):
             raise BadModel(f"The checkpoint {path} has no {name}: tokenizer.json or vocab.json is missing.")
 
 

@@ -86,6 +86,17 @@ def test_a_v_prediction_file_says_so_itself(pipe: Any, file: Path, tmp_path: Pat
     assert (config.prediction_type, config.rescale_betas_zero_snr) == ("v_prediction", True)
 
 
+@pytest.mark.parametrize("name", ["tokenizer", "tokenizer_2"])
+def test_shapes_beside_a_file_without_a_tokenizer(file: Path, tmp_path: Path, name: str) -> None:
+    """Said, as of a folder: of a config alone transformers makes one that reads all words alike."""
+    copy_ = Path(shutil.copy(file, tmp_path / "it.safetensors"))
+    shutil.copytree(file.with_suffix(".config"), copy_.with_suffix(".config"))
+    for words in ("tokenizer.json", "vocab.json", "merges.txt"):
+        (copy_.with_suffix(".config") / name / words).unlink(missing_ok=True)
+    with pytest.raises(sdxl.BadModel, match=f"it.config has no {name}: "):
+        sdxl.load(copy_, CPU, torch.float32)
+
+
 FOREIGN = {
     "a LoRA": (["lora_unet_down_blocks_0.lora_up.weight"], "a LoRA"),
     "SD 1.5": (["cond_stage_model.x", "model.diffusion_model.x"], "Stable Diffusion 1 or 2"),
