@@ -17,7 +17,7 @@ import psutil  # type: ignore[import-untyped]  # its stubs are a package of thei
 import torch
 from safetensors import SafetensorError, safe_open
 
-from daemon.gpu import previews, single_file, speed, taesd
+from daemon.gpu import previews, single_file, speed, taesd, whole
 from daemon.settings import resolve
 
 library: Any = diffusers
@@ -159,8 +159,14 @@ def weights(path: Path, dtype: torch.dtype) -> list[Path]:
     if not path.is_dir():
         return [path] if path.is_file() else []
     half = _variant(path, dtype) is not None
-    parts = (path / name for name in ("unet", "vae", "text_encoder", "text_encoder_2"))
-    return [file for part in parts for file in sorted(part.glob("*.safetensors")) if _is_half(file) == half]
+    return [file for name in whole.PARTS for file in _files(path / name, half)]
+
+
+def _files(part: Path, half: bool) -> list[Path]:
+    """A part's weights; those of half precision, if there are any."""
+    files = sorted(part.glob("*.safetensors"))
+    halves = [file for file in files if _is_half(file)]
+    return halves if half and halves else [file for file in files if file not in halves]
 
 
 def _values(path: Path) -> int:
@@ -182,6 +188,7 @@ def load(path: Path, device: torch.device, dtype: torch.dtype, role: Role = "bas
     latent2rgb = inspect(path, role)
     try:
         pipe = single_file.load(path, dtype, role) if path.is_file() else _read_folder(path, dtype)
+        whole.check(pipe, path)
         checkpoint = Checkpoint(path, pipe.to(device), latent2rgb, device, dtype)
     except (MemoryError, torch.OutOfMemoryError):
         raise
@@ -265,24 +272,13 @@ def _check(checkpoint: Checkpoint) -> None:
     for name in (*first, "tokenizer_2", "text_encoder_2", "unet", "vae", "scheduler"):
         if getattr(pipe, name) is None:
             raise BadModel(f"The checkpoint {path} has no {name}.")
-    _check_noise(pipe.scheduler.config, path)
     if pipe.unet.config.in_channels != 4 or pipe.unet.config.addition_embed_type != "text_time":
         raise BadModel(f"The UNet of {path} is not that of a plain SDXL checkpoint.")
-
-
-def _check_noise(config: Any, path: Path) -> None:
-    """Samplers are made from what this config says of the noise that the model was trained on."""
-    kind = config.get("prediction_type", "epsilon")
-    if "beta_start" not in config or config.get("use_flow_sigmas") or kind == "flow_prediction":
-        whose = config.get("_class_name", "EDM or flow matching")
-        raise BadModel(f"The checkpoint {path} was trained on other noise than SDXL's ({whose}).")
-    if kind not in ("epsilon", "v_prediction", "sample"):
-        raise BadModel(
-            f"The checkpoint {path} cannot be sampled: it predicts {kind}, of which no sampler knows."
-        )
 
 
 def _first_line(error: Exception) -> str:
     """What a library had to say, without its paragraphs of advice."""
     text = str(error).strip()
+    if "meta tensor" in text:  # which is what weights are left as that were in no file
+        return "it lacks some of its weights"
     return text.splitlines()[0] if text else type(error).__name__

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionXLPipeline
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModelWithProjection
 
 from daemon.gpu import denoise, sdxl, single_file, wire
@@ -84,6 +84,24 @@ def test_a_v_prediction_file_says_so_itself(pipe: Any, file: Path, tmp_path: Pat
     shutil.copytree(file.with_suffix(".config"), tmp_path / "v.config")
     config = sdxl.load(path, CPU, torch.float32).pipe.scheduler.config
     assert (config.prediction_type, config.rescale_betas_zero_snr) == ("v_prediction", True)
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        "model.diffusion_model.input_blocks.1.0",
+        "first_stage_model.decoder.conv_out",
+        "conditioner.embedders.0.transformer.text_model.encoder.layers.1",
+        "conditioner.embedders.1.model.text_projection",
+    ],
+)
+def test_a_file_with_a_hole(file: Path, tmp_path: Path, begin: str) -> None:
+    """Whatever lacks, it is said, and in words."""
+    left = {key: tensor for key, tensor in load_file(file).items() if not key.startswith(begin)}
+    save_file(left, tmp_path / "it.safetensors")
+    shutil.copytree(file.with_suffix(".config"), tmp_path / "it.config")
+    with pytest.raises(sdxl.BadModel, match=" lacks "):
+        sdxl.load(tmp_path / "it.safetensors", CPU, torch.float32)
 
 
 @pytest.mark.parametrize("name", ["tokenizer", "tokenizer_2"])
