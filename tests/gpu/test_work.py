@@ -209,6 +209,22 @@ def test_one_that_stops_leaves_the_others(order: Order, monkeypatch: pytest.Monk
         assert abs(pixels(alone[frame]) - pixels(finals(endings)[frame])).max() <= 2
 
 
+def test_a_stopped_one_is_not_decoded(order: Order, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor after its last step: nobody wants the picture, and the next frame waits."""
+    works, steps = denoise.predict, []
+
+    def predict(calls: Sequence[denoise.Call]) -> list[torch.Tensor]:
+        steps.append(1)
+        if len(steps) == order.begin.steps:
+            order.stop(keep_partial=False)
+        return works(calls)
+
+    monkeypatch.setattr(denoise, "predict", predict)
+    monkeypatch.setattr(denoise, "decode", lambda *_args: 1 / 0)
+    ending, _ = make(order, sdxl.Shelf(torch.device("cpu")))
+    assert ending == wire.Cancelled(frame=1, attempt=1, step=3)
+
+
 def test_pictures_go_in_and_out_in_tiles_where_there_is_no_memory_for_them_whole(
     order: Order, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
