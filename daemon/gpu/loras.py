@@ -195,5 +195,6 @@ def _adapters(part: Any) -> dict[str, Any]:
 def _brief(error: Exception) -> str:
     if isinstance(error, SafetensorError):
         return f"it is damaged or cut off ({error})"
-    text = str(error).strip()
-    return text.splitlines()[0][:300] if text else type(error).__name__
+    if isinstance(error, KeyError):
+        return f"it lacks {error}"
+    return " ".join(str(error).split())[:300] or type(error).__name__

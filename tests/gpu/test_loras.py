@@ -242,6 +242,18 @@ FOREIGN: dict[str, tuple[Callable[[Path, Tensors], object], str]] = {
         lambda path, trained: save_file({"unet.nowhere.lora_A.weight": torch.ones(RANK, 7)}, path),
         "cannot be used",
     ),
+    "with layers of another kind": (
+        lambda path, trained: save_file(
+            kohya(trained, 1.0) | {"lora_unet_mid.lora_mid.weight": torch.ones(2)}, path
+        ),
+        r"not been correctly renamed.*lora_unet_mid\.lora_mid",
+    ),
+    "without a second matrix": (
+        lambda path, trained: save_file(
+            {"lora_unet_input_blocks_1_0_in_layers_2.lora_down.weight": torch.ones(RANK, 48, 3, 3)}, path
+        ),
+        r"it lacks 'lora_unet_input_blocks_0_.*in_layers_2\.lora_up\.weight'",
+    ),
     "LyCORIS": (
         lambda path, trained: save_file({"lora_unet_mid.hada_w1_a": torch.ones(2)}, path),
         "LoHa or LoKr",
