@@ -11,10 +11,14 @@ import msgspec
 
 from daemon import emphasis, tags
 from daemon.misfits import Misfit
-from daemon.samplers import Choice, choose
+from daemon.samplers import LONGEST, Choice, choose, most_steps
+from daemon.settings import DEMO
 
-LONGEST = 500
-"""Steps of a whole schedule, as `steps` allows without an image: SDXL knows 1000 noise levels."""
+USUAL_STEPS = {DEMO: 24}
+"""By model, where the prompt does not say; `OTHERS_STEPS` for those that are not here."""
+OTHERS_STEPS = 30
+USUAL_STRENGTH = 0.6
+"""Of an image to begin with, where the prompt does not say: the motif stays, its parts may change."""
 LARGEST = 4096
 """Pixels of a side, after a second pass too."""
 USUAL_SCALE, USUAL_SECOND = 1.5, 0.4
@@ -39,8 +43,12 @@ def nothing_lacks(_kind: Kind, _name: str) -> Lack | None:
     return None
 
 
-def disagreements(job: Any, path: str = "$", lacks: Lacks = nothing_lacks) -> Iterator[Misfit]:
-    """All that is wrong with a decoded job whose values are each by themselves right."""
+def disagreements(
+    job: Any, path: str = "$", lacks: Lacks = nothing_lacks, model: str = ""
+) -> Iterator[Misfit]:
+    """All that is wrong with a decoded job whose values are each by themselves right. `model` is the
+    checkpoint of one that names none.
+    """
     if isinstance(job, dict):
         yield from _unpaired(job, path)
         yield from _overweight(job, path)
@@ -48,6 +56,7 @@ def disagreements(job: Any, path: str = "$", lacks: Lacks = nothing_lacks) -> It
         yield from _without_lora(job, path, lacks)
         yield from _beginning(job, path, lacks)
         yield from _gone_over(job, path)
+        yield from _too_fine(job, path, model)
         yield from _refined(job, path, lacks)
 
 
@@ -109,7 +118,6 @@ def _beginning(job: dict[str, Any], path: str, lacks: Lacks) -> Iterator[Misfit]
     if (lack := lacks("image", image)) is not None:
         yield Misfit(path=f"{path}.image", message=lack.message, suggestion=lack.suggestion)
     yield from _no_beginner(sampler, path)
-    yield from _schedule_too_long(job.get("steps"), strength, path)
 
 
 def _gone_over(job: dict[str, Any], path: str) -> Iterator[Misfit]:
@@ -127,9 +135,6 @@ def _gone_over(job: dict[str, Any], path: str) -> Iterator[Misfit]:
         yield Misfit(path=f"{path}.hires", message=message, suggestion=hint)
     if not isinstance(job.get("image"), str):
         yield from _no_beginner(job.get("sampler"), path)
-    steps = job.get("steps") if hires.get("steps") is None else hires["steps"]
-    where = f"{path}.hires" if hires.get("steps") is not None else path
-    yield from _schedule_too_long(steps, hires.get("strength", USUAL_SECOND), where)
 
 
 def _refined(job: dict[str, Any], path: str, lacks: Lacks) -> Iterator[Misfit]:
@@ -156,11 +161,41 @@ def _no_beginner(sampler: Any, path: str) -> Iterator[Misfit]:
         yield Misfit(path=f"{path}.sampler", message=message, suggestion="The nearest is `dpmpp_2m`.")
 
 
-def _schedule_too_long(steps: Any, strength: Any, path: str) -> Iterator[Misfit]:
+def _too_fine(job: dict[str, Any], path: str, model: str) -> Iterator[Misfit]:
+    """Schedules of more steps than there are noise levels to tell apart, of either pass."""
+    sampler, scheduler, name = job.get("sampler"), job.get("scheduler"), _said(job, "model", model)
+    choice = choose(sampler, scheduler) if _words(sampler) and _words(scheduler) else None
+    if not isinstance(choice, Choice) or not isinstance(name, str):
+        return
+    steps = _said(job, "steps", USUAL_STEPS.get(name, OTHERS_STEPS))
+    begun = isinstance(job.get("image"), str)
+    strength = _said(job, "strength", USUAL_STRENGTH) if begun else 1
+    where = "steps" if job.get("steps") is not None else "strength"
+    yield from _schedule_too_long(choice, steps, strength, f"{path}.{where}")
+    if isinstance(hires := job.get("hires"), dict):
+        own = [f"hires.{key}" for key in ("steps", "strength") if hires.get(key) is not None]
+        where = "steps" if "hires.steps" not in own and job.get("steps") is not None else (*own, "hires")[0]
+        second = _said(hires, "steps", steps), hires.get("strength", USUAL_SECOND)
+        yield from _schedule_too_long(choice, *second, f"{path}.{where}")
+
+
+def _words(name: Any) -> bool:
+    return name is None or isinstance(name, str)
+
+
+def _said(values: dict[str, Any], key: str, usual: Any) -> Any:
+    return usual if values.get(key) is None else values[key]
+
+
+def _schedule_too_long(choice: Choice, steps: Any, strength: Any, where: str) -> Iterator[Misfit]:
     """The steps are the last ones of a schedule that is as much longer as `strength` is less than 1."""
     if not (isinstance(steps, int | float) and isinstance(strength, int | float)):
         return
-    if steps > LONGEST * strength > 0:
-        hint = f"Take at most {int(LONGEST * strength)} steps, or a greater strength."
-        message = f"{steps:g} steps at a strength of {strength:g} are finer than the model's noise levels"
-        yield Misfit(path=f"{path}.steps", message=message, suggestion=hint)
+    most, weaker = most_steps(choice), strength < 1
+    if steps > most * strength > 0 and (weaker or most < LONGEST):  # the key's own limit is LONGEST
+        said = f"{steps:g} steps at a strength of {strength:g}" if weaker else f"{steps:g} steps"
+        pair = f"`{choice.sampler}` with `{choice.scheduler}`"
+        whose = pair if most < LONGEST else "the model's noise levels"
+        message = f"{said} are finer than {whose}"
+        hint = f"Take at most {int(most * strength)} steps{', or a greater strength' if weaker else ''}."
+        yield Misfit(path=where, message=message, suggestion=hint)

@@ -16,7 +16,16 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from daemon import tags
-from daemon.agreement import USUAL_SCALE, USUAL_SECOND, Lacks, disagreements, nothing_lacks
+from daemon.agreement import (
+    OTHERS_STEPS,
+    USUAL_SCALE,
+    USUAL_SECOND,
+    USUAL_STEPS,
+    USUAL_STRENGTH,
+    Lacks,
+    disagreements,
+    nothing_lacks,
+)
 from daemon.faults import Fault, diagnose, text_of
 from daemon.samplers import Choice, choose
 from daemon.settings import DEMO
@@ -47,8 +56,6 @@ Model = Annotated[str, Meta(max_length=200, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_. 
 """A name inside a folder of `models`, never a path."""
 Place = Annotated[str, Meta(min_length=1, max_length=500)]
 Strength = Annotated[float, Meta(ge=0.02, le=1)]
-USUAL_STRENGTH = 0.6
-"""Of an image to begin with, where the prompt does not say: the motif stays, its parts may change."""
 
 OTHER_NAMES = {
     "batch_size": "count",
@@ -226,9 +233,9 @@ class Defaults(msgspec.Struct, frozen=True, kw_only=True):
     cfg_scale: float
 
 
-SDXL_DEFAULTS = Defaults(width=1024, height=1024, steps=30, cfg_scale=6.0)
+SDXL_DEFAULTS = Defaults(width=1024, height=1024, steps=OTHERS_STEPS, cfg_scale=6.0)
 """SDXL was trained at 1024² (arXiv 2307.01952, section 2.3)."""
-DEMO_DEFAULTS = Defaults(width=256, height=256, steps=24, cfg_scale=5.0)
+DEMO_DEFAULTS = Defaults(width=256, height=256, steps=USUAL_STEPS[DEMO], cfg_scale=5.0)
 
 T = TypeVar("T")
 
@@ -244,7 +251,8 @@ def parse(data: bytes, model: str, lacks: Lacks = nothing_lacks) -> Prompt | lis
     try:
         return complete(converted(decoded(text), Asked), model, lacks)
     except REFUSALS:
-        return diagnose(text, lambda _: Asked, EXAMPLES, OTHER_NAMES, partial(disagreements, lacks=lacks))
+        more = partial(disagreements, lacks=lacks, model=model)
+        return diagnose(text, lambda _: Asked, EXAMPLES, OTHER_NAMES, more)
 
 
 class KeyGivenTwice(ValueError):
@@ -279,7 +287,7 @@ def converted(value: Any, wanted: type[T]) -> T:
 def complete(asked: Asked, model: str, lacks: Lacks = nothing_lacks) -> Prompt:
     """Every default filled in. Raises `Disagreement` for keys that do not go together, and missing files."""
     if not _plain(asked):
-        for misfit in disagreements(msgspec.to_builtins(asked), lacks=lacks):
+        for misfit in disagreements(msgspec.to_builtins(asked), lacks=lacks, model=model):
             raise Disagreement(misfit.message)
         asked = _without_tags(asked)
     choice = choose(asked.sampler, asked.scheduler)

@@ -89,6 +89,11 @@ SAMPLERS: dict[str, Sampler] = {
 DEFAULT = "euler"
 """ComfyUI's default too, with `normal`; every checkpoint can be sampled with it."""
 
+LONGEST = 500
+"""Steps of a whole schedule, as `steps` allows without an image: SDXL knows 1000 noise levels."""
+_OF_BETA = 138
+"""So many steps of `beta` fall on as many whole timesteps; from the next one on two are the same."""
+
 _NOT_HERE = {
     "ipndm": ("makes garbage of SDXL in diffusers", "deis"),
     "ipndm_v": ("makes garbage of SDXL in diffusers", "deis"),
@@ -144,6 +149,12 @@ def choose(sampler: str | None, scheduler: str | None) -> Choice | Refusal:
         message = f"`sampler` {sampler!r} says {implied} and `scheduler` says {asked}"
         return Refusal(key="scheduler", message=message, suggestion="Keep one of them.")
     return _paired(SAMPLERS[name], asked or implied or SAMPLERS[name].schedulers[0])
+
+
+def most_steps(choice: Choice) -> int:
+    """Of a whole schedule."""
+    known_by_timestep = SAMPLERS[choice.sampler].schedulers != ALL
+    return _OF_BETA if known_by_timestep and choice.scheduler == "beta" else LONGEST
 
 
 def _paired(sampler: Sampler, scheduler: str) -> Choice | Refusal:

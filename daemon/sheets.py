@@ -123,7 +123,7 @@ def _read_object(text: str, model: str, lacks: Lacks) -> Sheet | list[Fault]:
         single = converted(value, Single)
         return Sheet(prompts=[complete(single, model, lacks)], key=single.key)
     except REFUSALS:
-        return diagnose(text, _wanted, EXAMPLES, OTHER_NAMES, partial(_untyped, lacks=lacks))
+        return diagnose(text, _wanted, EXAMPLES, OTHER_NAMES, partial(_untyped, lacks=lacks, model=model))
 
 
 def _wanted(value: Any) -> type[Single | Several]:
@@ -138,22 +138,22 @@ def _several(value: dict[str, Any], model: str, lacks: Lacks) -> Sheet:
     return Sheet(prompts=[complete(job, model, lacks) for job in jobs], key=sheet.key, several=True)
 
 
-def _untyped(value: dict[str, Any], lacks: Lacks) -> Iterator[Misfit]:
+def _untyped(value: dict[str, Any], lacks: Lacks, model: str) -> Iterator[Misfit]:
     """What no type knows of: prompts left out of jobs and defaults, keys that do not agree, missing files."""
     yield from _without_prompt(value)
     if _wanted(value) is Single:
-        yield from disagreements(value, lacks=lacks)
+        yield from disagreements(value, lacks=lacks, model=model)
     else:
-        yield from {misfit.path: misfit for misfit in _disagreeing_jobs(value, lacks)}.values()
+        yield from {misfit.path: misfit for misfit in _disagreeing_jobs(value, lacks, model)}.values()
 
 
-def _disagreeing_jobs(value: dict[str, Any], lacks: Lacks) -> Iterator[Misfit]:
+def _disagreeing_jobs(value: dict[str, Any], lacks: Lacks, model: str) -> Iterator[Misfit]:
     """Each job's misfit where it stands: in the job, or in the defaults that it leaves it to."""
     jobs, defaults = value.get("jobs"), value.get("defaults")
     common = defaults if isinstance(defaults, dict) else {}
     for number, job in enumerate(jobs if isinstance(jobs, list) else []):
         own, path = job if isinstance(job, dict) else {}, f"$.jobs[{number}]"
-        for misfit in disagreements({**common, **own}, path, lacks):
+        for misfit in disagreements({**common, **own}, path, lacks, model):
             rest = misfit.path.removeprefix(f"{path}.")
             yield misfit if key_of(rest) in own else replace(misfit, path=f"$.defaults.{rest}")
 

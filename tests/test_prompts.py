@@ -61,6 +61,43 @@ CATALOGUE = [
     ('{"prompt": "a", "hires": {}, "width": 4096}', "$.hires", 1, 26, "the second pass would be 6144 pixels"),
     ('{"prompt": "a", "hires": {}, "sampler": "lms"}', "$.sampler", 1, 41, "`lms` cannot begin"),
     ('{"prompt": "a", "hires": {"steps": 300}}', "$.hires.steps", 1, 36, "300 steps at a strength of 0.4"),
+    (
+        '{"prompt": "a", "image": "i.png", "strength": 0.02}',
+        "$.strength",
+        1,
+        47,
+        "24 steps at a strength of 0.02",
+    ),
+    ('{"prompt": "a", "image": "i.png", "steps": 400}', "$.steps", 1, 44, "400 steps at a strength of 0.6"),
+    (
+        '{"prompt": "a", "hires": {"strength": 0.03}}',
+        "$.hires.strength",
+        1,
+        39,
+        "24 steps at a strength of 0.03",
+    ),
+    (
+        '{"prompt": "a", "model": "x", "hires": {"strength": 0.05}}',
+        "$.hires.strength",
+        1,
+        53,
+        "30 steps at a",
+    ),
+    ('{"prompt": "a", "hires": {}, "steps": 300}', "$.steps", 1, 39, "300 steps at a strength of 0.4"),
+    (
+        '{"prompt": "a", "sampler": "lcm", "scheduler": "beta", "steps": 139}',
+        "$.steps",
+        1,
+        65,
+        "139 steps are finer",
+    ),
+    (
+        '{"prompt": "a", "sampler": "DDPM Beta", "steps": 139}',
+        "$.steps",
+        1,
+        50,
+        "139 steps are finer than `ddpm` with `beta`",
+    ),
     ('{"prompt": "a", "refiner": {"model": "r", "at": 1}}', "$.refiner.at", 1, 49, "`at` must be"),
     ('{"prompt": "a", "refiner": {}}', "$.refiner", 1, 28, "`model` is missing"),
     ('{"prompt": "a", "refiner": {"model": "r"}, "steps": 1}', "$.steps", 1, 53, "with a `refiner` there"),
@@ -145,12 +182,12 @@ def test_no_bytes_make_parse_raise(data: bytes) -> None:
         optional={
             "negative_prompt": st.text("a(:9)[] "),
             "steps": st.sampled_from([1, 30, 500]),
-            "sampler": st.sampled_from(["euler", "lms", "dpmpp_sde"]),
-            "scheduler": st.sampled_from(["karras", "ddim_uniform"]),
+            "sampler": st.sampled_from(["euler", "lms", "dpmpp_sde", "lcm"]),
+            "scheduler": st.sampled_from(["karras", "ddim_uniform", "beta"]),
             "image": st.just("a.png"),
             "strength": st.sampled_from([0.02, 1]),
             "loras": st.just([{"name": "x"}]),
-            "hires": st.just({"scale": 4}),
+            "hires": st.sampled_from([{"scale": 4}, {"strength": 0.02}, {"steps": 138}]),
             "refiner": st.just({"model": "r", "at": 0.5}),
             "width": st.sampled_from([64, 4096]),
         },
@@ -162,7 +199,7 @@ def test_a_job_is_refused_where_a_rule_is_broken_and_nowhere_else(job: dict[str,
     def lacks(kind: str, name: str) -> Lack | None:
         return Lack("it is not there", "Put it there.") if kind == "lora" else None
 
-    broken = [misfit.message for misfit in disagreements(job, lacks=lacks)]
+    broken = [misfit.message for misfit in disagreements(job, lacks=lacks, model=DEMO)]
     answer = parse(msgspec.json.encode(job), DEMO, lacks)
     assert (sorted(fault.message for fault in answer) if isinstance(answer, list) else []) == sorted(broken)
 

@@ -19,7 +19,7 @@ from diffusers.utils.torch_utils import randn_tensor
 
 from daemon.gpu import conditioning, images, samplers, wire
 from daemon.gpu.formats import Pixels
-from daemon.gpu.precision import safe_precision, tiles
+from daemon.gpu.precision import in_tiles, safe_precision
 from daemon.gpu.sdxl import Checkpoint
 from daemon.gpu.transfers import unwaited
 
@@ -107,10 +107,9 @@ class Denoised:
 
 
 def begin(checkpoint: Checkpoint, request: wire.Begin, tiled: bool = False) -> Denoise:
-    """Encode the prompt and draw the noise, or put it on the image, which is encoded in tiles where memory is
-    short. A `cfg_scale` of 1 or less is unguided.
+    """Encode the prompt and draw the noise, or put it on the image. A `cfg_scale` of 1 or less is unguided.
 
-    Raises `images.BadImage`.
+    `tiled` is for the image, as in `decode`. Raises `images.BadImage`.
     """
     distilled: int | None = checkpoint.pipe.unet.config.time_cond_proj_dim
     guided = request.cfg_scale > 1 and distilled is None
@@ -289,6 +288,8 @@ def _x0(kind: str, sigma: torch.Tensor, sample: torch.Tensor, predicted: torch.T
     """x0 for schedulers that do not give it. They hold the sample as α · x0 + σα · ε with α = 1/√(σ² + 1)
     (Lu et al. 2022, arXiv 2211.01095, section 2); v is α · ε − σα · x0 (Salimans and Ho 2022, appendix D).
     """
+    if kind == "sample":
+        return predicted
     alpha = 1 / (sigma**2 + 1) ** 0.5
     if kind == "v_prediction":
         return alpha * sample - sigma * alpha * predicted
@@ -306,7 +307,7 @@ def decode(checkpoint: Checkpoint, latent: torch.Tensor, tiled: bool = False) ->
     `tiled` takes less memory and blends tiles where they meet. Raises `NotFinite` for a latent of NaN.
     """
     pipe = checkpoint.pipe
-    with torch.inference_mode(), tiles(pipe.vae, tiled):
+    with torch.inference_mode(), in_tiles(pipe.vae, tiled):
         with safe_precision(pipe.vae, pipe.vae.config.force_upcast) as dtype:
             decoded = _decode(pipe.vae, latent.to(dtype))
         if not decoded.isfinite().all() and dtype == torch.float16:

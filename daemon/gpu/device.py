@@ -28,7 +28,7 @@ from daemon.projections.frames import BEING_MADE, Frame
 from daemon.projections.laws import Refused
 from daemon.projections.state import State
 from daemon.prompts import Preview, Prompt
-from daemon.settings import Settings
+from daemon.settings import VERSION, Settings
 from daemon.stages import Stages
 
 RESTART_AFTER = 1.0
@@ -168,7 +168,7 @@ class Device:
         prompt, reason = asked(state, frame), state.reasons[frame.id]
         path = f"{self._home.frames.name}/{_preview_name(state, frame, prompt.preview.format)}"
         files = await to_thread.run_sync(sources.look, self._home, prompt)
-        key = _key(ready, frame, prompt, files)
+        key = state_key(frame.id, prompt, ready, files)
         kept = await to_thread.run_sync(stored.load, self._home.frames, frame.id, key)
         step = 0 if kept is None else kept.step
         decision = partial(decisions.begin, frame=frame.id, path=path, device=self.name, step=step)
@@ -244,10 +244,13 @@ def asked(state: State, frame: Frame) -> Prompt:
     return replace(state.prompts[frame.job], seed=frame.seed, count=1, priority=frame.priority)
 
 
-def _key(ready: wire.Ready, frame: Frame, prompt: Prompt, files: Sources) -> str:
-    """What a stored state of the frame depends on: all that the picture does, but not how it is shown."""
+def state_key(frame: int, prompt: Prompt, ready: wire.Ready, files: Sources) -> str:
+    """What a stored state of the frame depends on: all that the picture does, but not how it is shown, and
+    the release of this program, which lays states out.
+    """
     picture = replace(prompt, priority=0, preview=Preview())
-    return stored.key(frame.id, picture, ready.device, ready.work, ready.versions, files.versions)
+    machine = VERSION, ready.device, ready.work, ready.versions
+    return stored.key(frame, picture, *machine, files.versions)
 
 
 def _preview_name(state: State, frame: Frame, format: str) -> str:

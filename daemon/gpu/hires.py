@@ -21,8 +21,8 @@ def due(state: Denoise) -> bool:
 
 
 def second(state: Denoise, request: wire.Begin, tiled: bool = False) -> Denoise:
-    """The state of the second pass before its first step, of a first one that has ended; the picture goes
-    through the VAE in tiles where memory is short.
+    """The state of the second pass before its first step, of a first one that has ended. `tiled` takes less
+    memory for the pictures.
     """
     assert request.hires is not None
     picture = Image.fromarray(denoise.decode(state.checkpoint, state.latent, tiled))

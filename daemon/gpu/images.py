@@ -9,11 +9,12 @@ import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image, ImageOps
 
-from daemon.gpu.precision import safe_precision, tiles
+from daemon.gpu.precision import in_tiles, safe_precision
 from daemon.gpu.sdxl import Checkpoint
 
 LARGEST = 2**26
@@ -35,7 +36,7 @@ def read(path: Path, width: int, height: int) -> tuple[Image.Image, str]:
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as image:
             if image.width * image.height > LARGEST:
                 raise ValueError(f"it has {image.width} × {image.height} pixels, 8192 × 8192 is the most")
-            upright = ImageOps.exif_transpose(image).convert("RGB")
+            upright = _eight_bits(ImageOps.exif_transpose(image)).convert("RGB")
     except MemoryError:
         raise
     except Exception as error:
@@ -43,6 +44,14 @@ def read(path: Path, width: int, height: int) -> tuple[Image.Image, str]:
         raise BadImage(f"The image {path} cannot be used: {str(error).splitlines()[0]}") from error
     fitted = ImageOps.fit(upright, (width, height), Image.Resampling.LANCZOS)
     return fitted, hashlib.sha256(data).hexdigest()
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """A grey picture of sixteen bits scaled down, as its conversion would cut it off at 255."""
+    if not image.mode.startswith("I"):
+        return image
+    levels = np.asarray(image, np.float64) / 257
+    return Image.fromarray(levels.round().clip(0, 255).astype("uint8"))
 
 
 def encode(
@@ -55,9 +64,10 @@ def encode(
     """The picture as the VAE sees it, in model space: 1 × 4 × height/8 × width/8 of `dtype`.
 
     The VAE answers a distribution, from which `generator` draws, as in `StableDiffusionXLImg2ImgPipeline`.
+    `tiled` takes less memory.
     """
     pipe: Any = checkpoint.pipe
-    with torch.inference_mode(), tiles(pipe.vae, tiled):
+    with torch.inference_mode(), in_tiles(pipe.vae, tiled):
         pixels = pipe.image_processor.preprocess(image).to(device=checkpoint.device, dtype=dtype)
         with safe_precision(pipe.vae, pipe.vae.config.force_upcast) as precision:
             drawn = pipe.vae.encode(pixels.to(precision)).latent_dist.sample(generator)

@@ -6,6 +6,8 @@ kohya's key names (`lora_unet_…`, `lora_te1_…`) and peft's are both read; Ly
 """
 
 import hashlib
+import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,14 @@ from daemon.gpu.sdxl import Checkpoint
 KEPT = 8
 """LoRAs in memory beside a checkpoint, the last used ones; each is some tens to hundreds of MB."""
 
-_UP = (".lora_up.weight", ".lora_B.weight", "lora.up.weight", ".lora_linear_layer.up.weight")
-"""What the keys of second matrices end in: kohya's, peft's, and diffusers' old ones."""
+_DOWN = {
+    ".lora_up.weight": ".lora_down.weight",
+    ".lora_B.weight": ".lora_A.weight",
+    ".lora.up.weight": ".lora.down.weight",
+    "_lora.up.weight": "_lora.down.weight",
+    ".lora_linear_layer.up.weight": ".lora_linear_layer.down.weight",
+}
+"""What the keys of second matrices end in, and of those before them: kohya's, peft's, diffusers' old ones."""
 
 layers: Any = peft_utils
 """diffusers' own switches for peft's layers in any module (Any: they are untyped)."""
@@ -82,7 +90,7 @@ def _read(checkpoint: Checkpoint, path: Path, name: str) -> None:
     """Load a file under a name. A file that fails leaves nothing behind."""
     try:
         _check_keys(path)
-        tensors = load_file(path)
+        tensors = _scaled(load_file(path), _told(path))
         with torch.random.fork_rng(devices=[]):  # layers are made with random weights, then filled
             checkpoint.pipe.load_lora_weights(tensors, adapter_name=name)
         _check_placed(checkpoint, tensors, name)
@@ -106,11 +114,55 @@ def _check_keys(path: Path) -> None:
         raise ValueError("it is no LoRA: none of its keys is one's")
 
 
+def _told(path: Path) -> dict[str, Any]:
+    """What diffusers' training scripts say of a file in its header: peft's settings, by part."""
+    with safe_open(path, "pt") as file:
+        header: dict[str, str] = file.metadata() or {}
+    told: dict[str, Any] = json.loads(header.get("lora_adapter_metadata", "{}"))
+    return told
+
+
+def _scaled(tensors: dict[str, torch.Tensor], told: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """The same with each layer's alpha / rank in its two matrices, and no alpha beside them.
+
+    diffusers' loader gives layers whose alpha is not that of most others, or that have none, the others'; a
+    LoRA's convolutions often have their own. What it does not know as a layer is left as it is, for it to
+    refuse.
+    """
+    scaled = dict(tensors)
+    for key, up in tensors.items():
+        ending = next((ending for ending in _DOWN if key.endswith(ending)), None)
+        if ending is None or (down := tensors.get(key.removesuffix(ending) + _DOWN[ending])) is None:
+            continue
+        layer, rank = key.removesuffix(ending), len(down)
+        beside = scaled.pop(f"{layer}.alpha", None)
+        scale = _scale(layer, told, rank) if beside is None else beside.item() / rank
+        if scale != 1:
+            # Half of it in each, that small numbers stay within float16; a power of two rounds nothing.
+            half = 2.0 ** (math.frexp(scale)[1] // 2)
+            scaled[layer + _DOWN[ending]] = down * half
+            scaled[key] = up * (scale / half)
+    return scaled
+
+
+def _scale(layer: str, told: dict[str, Any], rank: int) -> float:
+    """By what peft was told of a layer, 1 if nothing: alpha / r, or alpha / √r (Kalajdzievski 2023,
+    2312.03732).
+    """
+    part, _, name = layer.partition(".")
+    if f"{part}.lora_alpha" not in told:
+        return 1.0
+    own: dict[str, float] = told.get(f"{part}.alpha_pattern") or {}
+    others = float(told[f"{part}.lora_alpha"])
+    alpha = next((own[end] for end in own if f".{name}".endswith(f".{end}")), others)
+    return float(alpha) / (rank**0.5 if told.get(f"{part}.use_rslora") else rank)
+
+
 def _check_placed(checkpoint: Checkpoint, tensors: dict[str, torch.Tensor], name: str) -> None:
     """Raise ValueError where layers of the file have found no place: the loader is silent about those, and
     leaves zeros, which would do nothing.
     """
-    there = sum(bool(tensor.any()) for key, tensor in tensors.items() if key.endswith(_UP))
+    there = sum(bool(tensor.any()) for key, tensor in tensors.items() if key.endswith(tuple(_DOWN)))
     modules = [module for part in _parts(checkpoint) for module in part.modules()]
     made = [module.lora_B[name] for module in modules if name in getattr(module, "lora_B", {})]
     placed = sum(bool(layer.weight.any()) for layer in made)
@@ -142,5 +194,6 @@ def _adapters(part: Any) -> dict[str, Any]:
 def _brief(error: Exception) -> str:
     if isinstance(error, SafetensorError):
         return f"it is damaged or cut off ({error})"
-    text = str(error).strip()
-    return text.splitlines()[0][:300] if text else type(error).__name__
+    if isinstance(error, KeyError):
+        return f"it lacks {error}"
+    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -52,7 +52,8 @@ class Passes:
 
     def _begun(self, begin: wire.Begin) -> tuple[denoise.Denoise, view.View | None]:
         """Nothing here holds on to the checkpoint, which may have to leave memory for the refiner."""
-        checkpoint = self._checkpoint(Path(begin.model), begin.model_version, "base")
+        base = partial(self._checkpoint, Path(begin.model), begin.model_version, "base")
+        checkpoint = self._spare.again(base)
         if begin.refiner is not None:  # whose faults are better found before the first steps are made
             _inspect(Path(begin.refiner.model))
         self._spare.again(partial(loras.apply, checkpoint, begin.loras))

@@ -1,4 +1,6 @@
-"""The VAE as it can be borne: in float32, for SDXL's overflows in float16; in tiles, for want of memory."""
+"""How the VAE is put to work: in a precision that it can bear, as SDXL's overflows in float16, and in tiles
+where there is no memory for a whole picture.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,11 +23,9 @@ def safe_precision(vae: Any, upcast: bool) -> Iterator[torch.dtype]:
 
 
 @contextmanager
-def tiles(vae: Any, tiled: bool) -> Iterator[None]:
-    """Have it work on a piece at a time, if it is to be `tiled`: for less memory, pieces are blended where
-    they meet.
-    """
-    if not tiled:
+def in_tiles(vae: Any, wanted: bool) -> Iterator[None]:
+    """Have it work in tiles, which take less memory and are blended where they meet, if that is `wanted`."""
+    if not wanted:
         yield
         return
     vae.enable_tiling()

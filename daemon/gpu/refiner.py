@@ -19,11 +19,11 @@ PRETTY, PLAIN = 6.0, 2.5
 
 
 def let_go(state: Denoise) -> None:
-    """Have a state that is handed over hold no more of its checkpoint than decoding needs, so that the rest
+    """Have a state that is handed over hold no more of its checkpoint than goes on, so that the rest
     can leave memory before the refiner is read.
     """
     pipe = state.checkpoint.pipe
-    parts = SimpleNamespace(vae=pipe.vae, image_processor=pipe.image_processor)
+    parts = SimpleNamespace(vae=pipe.vae, image_processor=pipe.image_processor, scheduler=pipe.scheduler)
     state.checkpoint = replace(state.checkpoint, pipe=parts)
 
 
@@ -38,7 +38,8 @@ def blank(state: Denoise, request: wire.Begin, refiner: Checkpoint) -> Denoise:
     """The same but for the latent, for one that is put back where it was stored."""
     pipe, base = refiner.pipe, state.checkpoint
     parts = SimpleNamespace(unet=pipe.unet, vae=base.pipe.vae, image_processor=base.pipe.image_processor)
-    scheduler = samplers.fresh(request.sampler, request.scheduler, pipe.scheduler.config, request.seed)
+    mine, begun = pipe.scheduler.config, base.pipe.scheduler.config
+    scheduler = samplers.fresh(request.sampler, request.scheduler, mine, request.seed, begun)
     scheduler.set_timesteps(denoise.schedule(request))
     done = len(state.times)
     if hasattr(scheduler, "set_begin_index"):

@@ -59,12 +59,13 @@ _ABOVE_ZERO = 0.001
 (`uni_pc.py`); it is a thirtieth of SDXL's least sigma, and too little to be seen in eight bits."""
 
 
-def fresh(sampler: str, scheduler: str, config: Any, seed: int) -> Any:
+def fresh(sampler: str, scheduler: str, config: Any, seed: int, begun: Any = None) -> Any:
     """A diffusers scheduler for one picture (about a millisecond; sharing one raises IndexError).
 
     `config` is that of the checkpoint's scheduler, of which only what it says about the model counts.
     `set_timesteps(n)` sets the n steps of `scheduler`, whatever the class would have done. `seed` is for
-    samplers that draw their noise themselves (`dpmpp_sde`).
+    samplers that draw their noise themselves (`dpmpp_sde`). `begun` is the config of another checkpoint,
+    which made the steps before, and whose noise levels are gone through; samplers of whole timesteps cannot.
     """
     own = {key: config[key] for key in _MODELS_OWN if key in config}
     made = copy.deepcopy(_template(sampler, msgspec.json.encode(own)))
@@ -74,7 +75,7 @@ def fresh(sampler: str, scheduler: str, config: Any, seed: int) -> Any:
     table = model_sigmas(config)
     made.alphas_cumprod = torch.from_numpy(1 / (table**2 + 1)).float()  # zero terminal SNR for every class
     if hasattr(made, "sigmas"):
-        _force(made, sampler, scheduler, table)
+        _force(made, sampler, scheduler, table, table if begun is None else model_sigmas(begun))
     elif sampler != "ddim":
         _force_whole(made, scheduler, table)
     return made
@@ -150,12 +151,14 @@ def _beta_times(steps: int, last: int) -> Sigmas:
     return whole if len(set(whole)) == steps else exact
 
 
-def _force(made: Any, sampler: str, scheduler: str, table: Sigmas) -> None:
-    """Have `set_timesteps` set our sigmas, and count steps by index: looking one up would wait for a GPU."""
+def _force(made: Any, sampler: str, scheduler: str, table: Sigmas, within: Sigmas) -> None:
+    """Have `set_timesteps` set our sigmas, out of those `within`, and count steps by index: looking one up
+    would wait for a GPU.
+    """
     original = made.set_timesteps
 
     def set_timesteps(steps: int, device: Any = None) -> None:
-        levels = _ending(sampler, scheduler, steps, table)
+        levels = _ending(sampler, scheduler, steps, within)
         if made.order == 2:
             _set_second_order(made, original, levels)
         else:

@@ -15,7 +15,7 @@ import msgspec
 import torch
 from safetensors import SafetensorError, safe_open
 
-from daemon.gpu import memory, previews, single_file, speed, taesd
+from daemon.gpu import memory, previews, single_file, speed, taesd, whole
 from daemon.settings import resolve
 
 library: Any = diffusers
@@ -148,8 +148,14 @@ def weights(path: Path, dtype: torch.dtype) -> list[Path]:
     if not path.is_dir():
         return [path] if path.is_file() else []
     half = _variant(path, dtype) is not None
-    parts = (path / name for name in ("unet", "vae", "text_encoder", "text_encoder_2"))
-    return [file for part in parts for file in sorted(part.glob("*.safetensors")) if _is_half(file) == half]
+    return [file for name in whole.PARTS for file in _files(path / name, half)]
+
+
+def _files(part: Path, half: bool) -> list[Path]:
+    """A part's weights; those of half precision, if there are any."""
+    files = sorted(part.glob("*.safetensors"))
+    halves = [file for file in files if _is_half(file)]
+    return halves if half and halves else [file for file in files if file not in halves]
 
 
 def _values(path: Path) -> int:
@@ -171,6 +177,7 @@ def load(path: Path, device: torch.device, dtype: torch.dtype, role: Role = "bas
     latent2rgb = inspect(path, role)
     try:
         pipe = single_file.load(path, dtype, role) if path.is_file() else _read_folder(path, dtype)
+        whole.check(pipe, path)
         checkpoint = Checkpoint(path, pipe.to(device), latent2rgb, device, dtype)
     except Exception as error:
         if memory.ran_out(error):
@@ -221,8 +228,7 @@ def _inspect_folder(path: Path, role: Role) -> None:
         )
         raise BadModel(f"The checkpoint {path} is {what}.")
     for name in ("tokenizer_2",) if index.kind == single_file.REFINER else ("tokenizer", "tokenizer_2"):
-        # transformers 5 makes an empty tokenizer of a folder that is not there, and every prompt reads alike
-        if not any((path / name / file).is_file() for file in ("tokenizer.json", "vocab.json")):
+        if not single_file.is_tokenizer(path / name):
             raise BadModel(f"The checkpoint {path} has no {name}: tokenizer.json or vocab.json is missing.")
 
 
@@ -262,4 +268,6 @@ def _check(checkpoint: Checkpoint) -> None:
 def _first_line(error: Exception) -> str:
     """What a library had to say, without its paragraphs of advice."""
     text = str(error).strip()
+    if "meta tensor" in text:  # which is what weights are left as that were in no file
+        return "it lacks some of its weights"
     return text.splitlines()[0] if text else type(error).__name__

@@ -54,6 +54,8 @@ def inspect(path: Path, role: Literal["base", "refiner"]) -> set[str]:
     with safe_open(path, "pt") as file:
         keys = set(file.keys())
     missing = [part for part in _SDXL if not any(key.startswith(part) for key in keys)]
+    if any(key.startswith("edm_") for key in keys):  # as Playground 2.5 and CosXL say of themselves
+        raise ValueError("it was trained on other noise than SDXL's (EDM)")
     if not missing:
         return keys
     if missing == ["conditioner.embedders.1."]:
@@ -74,6 +76,9 @@ def load(path: Path, dtype: torch.dtype, role: Literal["base", "refiner"] = "bas
     parts, kind = (REFINER_PARTS, REFINER) if refines else (PARTS, "StableDiffusionXLPipeline")
     names = ("tokenizer_2",) if refines else ("tokenizer", "tokenizer_2")
     if own.is_dir():
+        for name in names:
+            if not is_tokenizer(own / name):
+                raise ValueError(f"{own.name} has no {name}: tokenizer.json or vocab.json is missing")
         tokenizers = {name: CLIPTokenizer.from_pretrained(own / name) for name in names}
     else:
         tokenizers = {name: tokenizer(_PADS[name]) for name in names}
@@ -87,6 +92,11 @@ def load(path: Path, dtype: torch.dtype, role: Literal["base", "refiner"] = "bas
     )
     _mark(pipe.scheduler, keys)
     return pipe
+
+
+def is_tokenizer(folder: Path) -> bool:
+    """transformers 5 makes an empty tokenizer of a folder without either, and every prompt reads alike."""
+    return any((folder / file).is_file() for file in ("tokenizer.json", "vocab.json"))
 
 
 def _mark(scheduler: Any, keys: set[str]) -> None:

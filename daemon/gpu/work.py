@@ -208,9 +208,8 @@ def _before(picture: Picture, passes: Passes, spare: Spare) -> wire.Cancelled | 
     """Stop it if it is to stop, and have it go on to its second pass where the first has ended."""
     begin, state = picture.order.begin, picture.state
     if picture.order.stopped():
-        return _cancelled(
-            begin, state.step, _partial(state, spare) if picture.order.keeps_partial() else None
-        )
+        kept = _partial(state, spare) if picture.order.keeps_partial() else None
+        return _cancelled(begin, state.step, kept)
     if hires.due(state):
         picture.state = passes.second(state, begin)
     return None
@@ -257,10 +256,19 @@ def _cancelled(begin: wire.Begin, step: int, data: bytes | None = None) -> wire.
 
 
 def _partial(state: denoise.Denoise, spare: Spare) -> bytes | None:
-    """What a stopped frame would have become by its last step; None before the first."""
+    """What a stopped frame would have become by its last step; None before the first, and where there is no
+    picture to be had: it was to stop, and does.
+    """
     if state.denoised is None:
         return None
-    return formats.png(spare.tiled(partial(denoise.decode, state.checkpoint, state.denoised)))
+    try:
+        return formats.png(spare.tiled(partial(denoise.decode, state.checkpoint, state.denoised)))
+    except (denoise.NotFinite, MemoryError, RuntimeError) as error:
+        if not (isinstance(error, denoise.NotFinite) or memory.ran_out(error)):
+            raise
+        traceback.print_exception(error)
+    memory.release(state.checkpoint.device)
+    return None
 
 
 def _final(begin: wire.Begin, state: denoise.Denoise, pixels: formats.Pixels) -> wire.Final:

@@ -12,13 +12,15 @@ import torch
 
 @dataclass(frozen=True)
 class Oracle:
-    """`answer` is x0 (1 × 4 × h × w); `kind` is `epsilon` or `v_prediction`."""
+    """`answer` is x0 (1 × 4 × h × w); `kind` is `epsilon`, `v_prediction` or `sample`."""
 
     answer: torch.Tensor
     kind: str
 
     def predict(self, scheduler: Any, latent: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
-        """ε or v of a sampler's latent at its present call."""
+        """ε, v or x0 of a sampler's latent at its present call."""
+        if self.kind == "sample":
+            return self.answer
         scaled: torch.Tensor = scheduler.scale_model_input(latent, timestep)
         sigma = self._sigma(scheduler, latent, scaled, timestep)
         alpha = 1 / (sigma**2 + 1) ** 0.5

@@ -9,6 +9,7 @@ import torch
 from diffusers import AutoencoderTiny
 from safetensors.torch import load_file
 
+from daemon import samplers as names
 from daemon.gpu import denoise, sdxl, wire
 from daemon.settings import BUILT_IN
 from tests.gpu.test_denoise import ours, theirs
@@ -41,6 +42,15 @@ def test_it_equals_the_pipeline(built_in: sdxl.Checkpoint, plain: wire.Begin) ->
     """A checkpoint that predicts velocities: every pixel is the stock pipeline's too."""
     for request in (plain, msgspec.structs.replace(plain, negative_prompt="a star", cfg_scale=3.0)):
         assert np.array_equal(ours(built_in, request), theirs(built_in, request))
+
+
+@pytest.mark.parametrize("sampler", names.SAMPLERS.values(), ids=names.SAMPLERS)
+def test_it_equals_the_pipeline_with_every_sampler(
+    built_in: sdxl.Checkpoint, plain: wire.Begin, sampler: names.Sampler
+) -> None:
+    """Samplers go other ways where velocities are predicted."""
+    request = msgspec.structs.replace(plain, sampler=sampler.name, scheduler=sampler.schedulers[0])
+    assert np.array_equal(ours(built_in, request), theirs(built_in, request))
 
 
 def test_half_precision_paints_the_same(built_in: sdxl.Checkpoint, plain: wire.Begin) -> None:

@@ -211,6 +211,16 @@ def test_equals_the_pipeline_with_every_sampler(
     assert np.ptp(picture) > 20  # and no flat grey, as NaN would be
 
 
+@pytest.mark.parametrize("sampler", ["euler", "dpmpp_2m", "dpmpp_3m_sde", "uni_pc", "sa_solver", "ddim"])
+def test_x0_of_a_model_that_predicts_it(checkpoint: sdxl.Checkpoint, sampler: str) -> None:
+    """As some few-step models do (`prediction_type: sample`), whether the scheduler tells it or not."""
+    answer = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(3))
+    with replaced_unet(checkpoint, Oracle(answer, "sample")) as state_of:
+        state = state_of(ask(sampler=sampler, scheduler=names.SAMPLERS[sampler].schedulers[0]))
+        for _ in range(state.steps):
+            torch.testing.assert_close(denoise.step(state).latent, answer)
+
+
 @pytest.mark.parametrize("sampler", names.SAMPLERS.values(), ids=names.SAMPLERS)
 def test_x0_of_every_sampler(checkpoint: sdxl.Checkpoint, sampler: names.Sampler) -> None:
     """With a model that knows the answer, every step of every sampler shows that answer."""

@@ -147,6 +147,16 @@ def test_a_picture_of_another_shape_is_cut_at_its_centre(photo: Path, tmp_path: 
     assert middle[2] > 200 > 50 > middle[0]
 
 
+def test_a_grey_picture_of_sixteen_bits_keeps_its_greys(tmp_path: Path) -> None:
+    """As depth maps and scans are: Pillow by itself makes white of all that is above 255."""
+    levels = np.linspace(0, 65535, 32).astype("uint16")
+    Image.fromarray(np.tile(levels, (32, 1))).save(tmp_path / "deep.png")
+    picture, _ = images.read(tmp_path / "deep.png", 32, 32)
+    greys = np.asarray(picture)
+    assert np.abs(greys[0, :, 0].astype(int) - np.linspace(0, 255, 32)).max() <= 1
+    assert (greys == greys[..., :1]).all()
+
+
 def test_the_size_is_the_prompts(checkpoint: sdxl.Checkpoint, plain: wire.Begin, photo: Path) -> None:
     """Whatever the image's is."""
     assert ours(checkpoint, ask(plain, photo, width=64, height=48)).shape == (48, 64, 3)

@@ -1,5 +1,6 @@
 """LoRAs change the picture by their weight, together or alone, and leave nothing behind."""
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -107,16 +108,8 @@ def test_it_is_what_the_weights_would_be_with_it_added(
     model: sdxl.Checkpoint, plain: wire.Begin, folder: Path, trained: Tensors, style: Path
 ) -> None:
     """W + w · B A, computed here and put into a second checkpoint, makes the same picture."""
-    merged = sdxl.load(folder, torch.device("cpu"), torch.float32)
-    for key in [key for key in trained if key.endswith("lora_A.weight")]:
-        part, _, layer = key.removesuffix(".lora_A.weight").partition(".")
-        weight = getattr(merged.pipe, part).get_submodule(layer).weight
-        down, up = trained[key].flatten(1), trained[key.replace("lora_A", "lora_B")].flatten(1)
-        with torch.no_grad():
-            weight += 0.8 * (up @ down).reshape(weight.shape)
-    torch.testing.assert_close(
-        latent(model, plain, (style, 0.8)), latent(merged, plain), rtol=1e-3, atol=1e-3
-    )
+    wanted = merged(folder, plain, trained, lambda layer: 0.8)
+    torch.testing.assert_close(latent(model, plain, (style, 0.8)), wanted, rtol=1e-3, atol=1e-3)
 
 
 def test_kohyas_names_mean_the_same(
@@ -133,6 +126,58 @@ def test_kohyas_names_mean_the_same(
     assert torch.equal(
         latent(model, plain, (tmp_path / "half.safetensors", 1.0)), latent(model, plain, (style, 0.5))
     )
+
+
+def merged(folder: Path, plain: wire.Begin, trained: Tensors, scale: Callable[[str], float]) -> torch.Tensor:
+    """The last latent of a checkpoint whose weights have it added, each layer times its `scale`."""
+    model = sdxl.load(folder, torch.device("cpu"), torch.float32)
+    for key in [key for key in trained if key.endswith("lora_A.weight")]:
+        part, _, layer = key.removesuffix(".lora_A.weight").partition(".")
+        weight = getattr(model.pipe, part).get_submodule(layer).weight
+        down, up = trained[key].flatten(1), trained[key.replace("lora_A", "lora_B")].flatten(1)
+        with torch.no_grad():
+            weight += scale(layer) * (up @ down).reshape(weight.shape)
+    return latent(model, plain)
+
+
+def test_each_layer_has_its_own_alpha(
+    model: sdxl.Checkpoint, plain: wire.Begin, folder: Path, trained: Tensors, tmp_path: Path
+) -> None:
+    """As trainers give convolutions another one than the rest, and some layers none, whose scale is 1; in
+    the UNet and in the text encoders.
+    """
+    file = kohya(trained, RANK / 4)
+    for key in [key for key in file if key.endswith(".alpha")]:
+        if "to_q" in key or "fc1" in key:
+            file[key] = torch.tensor(RANK / 2)
+        elif "in_layers" in key or "out_proj" in key:
+            del file[key]
+
+    def scale(layer: str) -> float:
+        if layer.endswith(("to_q", "fc1")):
+            return 0.5
+        return 1.0 if layer.endswith(("conv1", "out_proj")) else 0.25
+
+    path = tmp_path / "mixed.safetensors"
+    save_file(file, path)
+    wanted = merged(folder, plain, trained, scale)
+    torch.testing.assert_close(latent(model, plain, (path, 1.0)), wanted, rtol=1e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("rooted", [False, True])
+def test_diffusers_files_tell_their_alpha_beside_the_weights(
+    model: sdxl.Checkpoint, plain: wire.Begin, folder: Path, trained: Tensors, tmp_path: Path, rooted: bool
+) -> None:
+    """Its training scripts save what peft was told as JSON in the file's header."""
+    told = {"unet.r": RANK, "unet.lora_alpha": 1, "unet.alpha_pattern": {"attn2.to_q": 2}} | (
+        {"unet.use_rslora": True} if rooted else {}
+    )
+    tensors = {key: tensor for key, tensor in trained.items() if key.startswith("unet")}
+    path = tmp_path / "told.safetensors"
+    save_file(tensors, path, {"format": "pt", "lora_adapter_metadata": json.dumps(told)})
+    by = RANK**0.5 if rooted else RANK
+    wanted = merged(folder, plain, tensors, lambda layer: (2 if layer.endswith("attn2.to_q") else 1) / by)
+    torch.testing.assert_close(latent(model, plain, (path, 1.0)), wanted, rtol=1e-3, atol=2e-3)
 
 
 def test_it_is_read_once_and_again_when_its_file_has_changed(
@@ -196,6 +241,18 @@ FOREIGN: dict[str, tuple[Callable[[Path, Tensors], object], str]] = {
     "of layers that are not there": (
         lambda path, trained: save_file({"unet.nowhere.lora_A.weight": torch.ones(RANK, 7)}, path),
         "cannot be used",
+    ),
+    "with layers of another kind": (
+        lambda path, trained: save_file(
+            kohya(trained, 1.0) | {"lora_unet_mid.lora_mid.weight": torch.ones(2)}, path
+        ),
+        r"not been correctly renamed.*lora_unet_mid\.lora_mid",
+    ),
+    "without a second matrix": (
+        lambda path, trained: save_file(
+            {"lora_unet_input_blocks_1_0_in_layers_2.lora_down.weight": torch.ones(RANK, 48, 3, 3)}, path
+        ),
+        r"it lacks 'lora_unet_input_blocks_0_.*in_layers_2\.lora_up\.weight'",
     ),
     "LyCORIS": (
         lambda path, trained: save_file({"lora_unet_mid.hada_w1_a": torch.ones(2)}, path),

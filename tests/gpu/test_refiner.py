@@ -203,6 +203,27 @@ def test_the_noise_levels_are_those_of_one_schedule(
     assert denoise.step(state).sigma == whole.sigmas[STEPS - LAST]
 
 
+@pytest.mark.parametrize("sampler", ["euler", "dpmpp_2m_sde", "uni_pc", "heun", "dpm_2"])
+def test_a_refiner_of_another_range_goes_on_at_the_noise_that_there_is(
+    checkpoint: sdxl.Checkpoint, second: sdxl.Checkpoint, plain: wire.Begin, sampler: str
+) -> None:
+    """A base of zero terminal SNR begins far above what SDXL's refiner knows, and its steps fall otherwise:
+    the levels are the base's, the timesteps that the refiner is told are its own for them.
+    """
+    checkpoint.pipe.scheduler.register_to_config(rescale_betas_zero_snr=True)
+    try:
+        request = ask(plain, sampler=sampler, scheduler="karras")
+        state = denoise.begin(checkpoint, request)
+        refined = refiner.blank(state, request, second)
+    finally:
+        checkpoint.pipe.scheduler.register_to_config(rescale_betas_zero_snr=False)
+    whole = list(state.sigmas)
+    assert refined.sigmas[refined.skipped :] == whole[refined.skipped :]
+    own = samplers.model_sigmas(second.pipe.scheduler.config)
+    expected = samplers.times(np.array(whole[refined.skipped : refined.skipped + 1]), own)
+    assert float(refined.times[refined.skipped]) == pytest.approx(expected[0], abs=1)
+
+
 @pytest.fixture
 def shelf() -> sdxl.Shelf:
     """Nothing on it."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from daemon.gpu import memory, previews, sdxl
 
@@ -39,6 +40,17 @@ def cut(path: Path) -> None:
     os.truncate(file, file.stat().st_size // 2)
 
 
+def thin(part: str, name: str) -> Callable[[Path], None]:
+    """Leave out the weights of one layer."""
+
+    def change(path: Path) -> None:
+        (file,) = (path / part).glob("*.safetensors")
+        left = {key: tensor for key, tensor in load_file(file).items() if name not in key}
+        save_file(left, file, {"format": "pt"})
+
+    return change
+
+
 def drop_text_encoder(path: Path) -> None:
     """Make it the refiner's shape, which has one text encoder only."""
     index = path / "model_index.json"
@@ -46,6 +58,19 @@ def drop_text_encoder(path: Path) -> None:
     shutil.rmtree(path / "text_encoder")
 
 
+def other_noise(kind: str, **config: object) -> Callable[[Path], None]:
+    """Give it another scheduler: it then tells of a model that was trained on other noise."""
+
+    def change(path: Path) -> None:
+        file = path / "scheduler" / "scheduler_config.json"
+        file.write_text(json.dumps({"_class_name": kind, **config}))
+        index = path / "model_index.json"
+        index.write_text(json.dumps({**json.loads(index.read_text()), "scheduler": ["diffusers", kind]}))
+
+    return change
+
+
+FLOW = {"prediction_type": "flow_prediction", "use_flow_sigmas": True}
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no index": (lambda path: (path / "model_index.json").unlink(), "it has no model_index.json"),
     "index is garbage": (lambda path: (path / "model_index.json").write_bytes(b"\xff{"), "cannot be read"),
@@ -55,10 +80,36 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "truncated weights": (cut, "cannot be loaded"),
     "no weights": (lambda path: shutil.rmtree(path / "unet"), "cannot be loaded"),
+    "a UNet with a hole": (
+        thin("unet", "mid_block.resnets.0.conv1"),
+        "its unet lacks mid_block.resnets.0.conv1.",
+    ),
+    "a VAE with a hole": (thin("vae", "decoder.conv_out"), "its vae lacks decoder.conv_out."),
+    "a text encoder with a hole": (
+        thin("text_encoder", "layers.1.mlp.fc1"),
+        "its text_encoder lacks encoder.layers.1.mlp.fc1.",
+    ),
+    "no projection": (thin("text_encoder_2", "text_projection"), "its text_encoder_2 lacks text_projection."),
     "no tokenizer": (lambda path: shutil.rmtree(path / "tokenizer_2"), "has no tokenizer_2"),
     "factors of the wrong shape": (
         lambda path: (path / "latent2rgb.json").write_text('{"factors": [[1, 2, 3]], "bias": [0, 0, 0]}'),
         "latent2rgb.json",
+    ),
+    "of EDM": (
+        other_noise("EDMEulerScheduler", sigma_max=120.0, prediction_type="v_prediction"),
+        "other noise than SDXL's (EDMEulerScheduler)",
+    ),
+    "of flow matching": (
+        other_noise("FlowMatchEulerDiscreteScheduler", shift=3.0),
+        "other noise than SDXL's",
+    ),
+    "of flow matching by a config": (
+        other_noise("UniPCMultistepScheduler", **FLOW),
+        "other noise than SDXL's",
+    ),
+    "of a prediction nobody knows": (
+        other_noise("DDIMScheduler", prediction_type="wish"),
+        "it predicts wish, of which no sampler knows",
     ),
     "one text encoder": (drop_text_encoder, "has no text_encoder"),
 }
@@ -87,6 +138,15 @@ def test_half_precision_files_serve_both(copy: Path) -> None:
     for dtype in (torch.float16, torch.float32):
         loaded = sdxl.load(copy, CPU, dtype)
         assert {loaded.pipe.unet.dtype, loaded.pipe.vae.dtype, loaded.pipe.text_encoder_2.dtype} == {dtype}
+
+
+def test_half_precision_files_of_the_unet_alone(copy: Path, folder: Path) -> None:
+    """The other parts are read as they are, and counted."""
+    halve(copy / "unet")
+    read = sdxl.weights(copy, torch.float16)
+    assert [file.parent.name for file in read] == ["unet", "vae", "text_encoder", "text_encoder_2"]
+    assert sdxl.load(copy, CPU, torch.float16).pipe.vae.dtype == torch.float16
+    assert sdxl.estimate(copy, torch.float16) == sdxl.estimate(folder, torch.float16)
 
 
 def test_size_in_memory_follows_the_precision(folder: Path, checkpoint: sdxl.Checkpoint) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionXLPipeline
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModelWithProjection
 
 from daemon.gpu import denoise, sdxl, single_file, wire
@@ -86,6 +86,35 @@ def test_a_v_prediction_file_says_so_itself(pipe: Any, file: Path, tmp_path: Pat
     assert (config.prediction_type, config.rescale_betas_zero_snr) == ("v_prediction", True)
 
 
+@pytest.mark.parametrize(
+    "begin",
+    [
+        "model.diffusion_model.input_blocks.1.0",
+        "first_stage_model.decoder.conv_out",
+        "conditioner.embedders.0.transformer.text_model.encoder.layers.1",
+        "conditioner.embedders.1.model.text_projection",
+    ],
+)
+def test_a_file_with_a_hole(file: Path, tmp_path: Path, begin: str) -> None:
+    """Whatever lacks, it is said, and in words."""
+    left = {key: tensor for key, tensor in load_file(file).items() if not key.startswith(begin)}
+    save_file(left, tmp_path / "it.safetensors")
+    shutil.copytree(file.with_suffix(".config"), tmp_path / "it.config")
+    with pytest.raises(sdxl.BadModel, match=" lacks "):
+        sdxl.load(tmp_path / "it.safetensors", CPU, torch.float32)
+
+
+@pytest.mark.parametrize("name", ["tokenizer", "tokenizer_2"])
+def test_shapes_beside_a_file_without_a_tokenizer(file: Path, tmp_path: Path, name: str) -> None:
+    """Said, as of a folder: of a config alone transformers makes one that reads all words alike."""
+    copy_ = Path(shutil.copy(file, tmp_path / "it.safetensors"))
+    shutil.copytree(file.with_suffix(".config"), copy_.with_suffix(".config"))
+    for words in ("tokenizer.json", "vocab.json", "merges.txt"):
+        (copy_.with_suffix(".config") / name / words).unlink(missing_ok=True)
+    with pytest.raises(sdxl.BadModel, match=f"it.config has no {name}: "):
+        sdxl.load(copy_, CPU, torch.float32)
+
+
 FOREIGN = {
     "a LoRA": (["lora_unet_down_blocks_0.lora_up.weight"], "a LoRA"),
     "SD 1.5": (["cond_stage_model.x", "model.diffusion_model.x"], "Stable Diffusion 1 or 2"),
@@ -93,6 +122,16 @@ FOREIGN = {
     "the refiner": (
         ["conditioner.embedders.0.model.x", "model.diffusion_model.x", "first_stage_model.x"],
         "SDXL's refiner",
+    ),
+    "Playground 2.5": (
+        ["conditioner.embedders.0.x", "conditioner.embedders.1.x", "model.diffusion_model.x",
+         "first_stage_model.x", "edm_mean", "edm_std"],
+        "other noise than SDXL's",
+    ),
+    "CosXL": (
+        ["conditioner.embedders.0.x", "conditioner.embedders.1.x", "model.diffusion_model.x",
+         "first_stage_model.x", "edm_vpred.sigma_max"],
+        "other noise than SDXL's",
     ),
     "something": (["weight"], "no SDXL checkpoint"),
 }  # fmt: skip

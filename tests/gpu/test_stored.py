@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from daemon.gpu import stored
+from daemon.gpu import device, stored, wire
+from daemon.gpu.sources import Sources, Weights
+from daemon.prompts import Prompt, parse
+from daemon.settings import DEMO
 
 
 def test_the_newest_state_of_a_request(tmp_path: Path) -> None:
@@ -27,6 +30,19 @@ def test_a_state_of_something_else_is_not_used(tmp_path: Path, caplog: pytest.Lo
     stored.save(tmp_path, 1, 3, stored.key("a prompt", "torch 1"), b"state")
     assert stored.load(tmp_path, 1, stored.key("a prompt", "torch 2")) is None
     assert "begins anew" in caplog.text
+
+
+def test_a_state_of_another_release_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may lay states out otherwise, and nobody can go on from what they cannot read."""
+    ready = wire.Ready(device="cpu", versions={"torch": "2"}, work="float32")
+    prompt = parse(b'{"prompt": "a fox", "seed": 1}', DEMO)
+    assert isinstance(prompt, Prompt)
+    nothing = Sources(model=Weights({}, ""), loras=[], image=None, refiner=None)
+    keys = []
+    for version in ("0.1.0", "0.1.0", "0.2.0"):
+        monkeypatch.setattr(device, "VERSION", version, raising=False)
+        keys.append(device.state_key(7, prompt, ready, nothing))
+    assert keys[0] == keys[1] != keys[2]
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "zeroed", "flipped"])

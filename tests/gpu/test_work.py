@@ -66,6 +66,21 @@ def test_a_frame_is_tried_once_more_with_what_others_held(
     assert steps == sorted(set(steps))
 
 
+def test_reading_a_checkpoint_is_tried_once_more(
+    order: Order, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was thought to fit beside the others did not: they leave memory, and it is read."""
+    shelf = sdxl.Shelf(torch.device("cpu"))
+    other = shutil.copytree(folder, tmp_path / "other")
+    shelf.load(other)
+    running_out(monkeypatch, sdxl, "load", times=1)
+    ending, said = make(order, shelf)
+    assert isinstance(ending, wire.Final)
+    assert shelf.find(other) is None
+    (loaded,) = [reply for reply in said if isinstance(reply, wire.Loaded)]
+    assert loaded.held == [str(folder)]
+
+
 def test_a_frame_that_runs_out_twice_fails_with_its_size(
     order: Order, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -288,6 +303,88 @@ def test_one_that_stops_leaves_the_others(order: Order, monkeypatch: pytest.Monk
     alone = finals(make_all(four(order)[2:]))
     for frame in (3, 4):
         assert abs(pixels(alone[frame]) - pixels(finals(endings)[frame])).max() <= 2
+
+
+def test_a_stopped_one_is_not_decoded(order: Order, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor after its last step: nobody wants the picture, and the next frame waits."""
+    works, steps = denoise.predict, []
+
+    def predict(calls: Sequence[denoise.Call]) -> list[torch.Tensor]:
+        steps.append(1)
+        if len(steps) == order.begin.steps:
+            order.stop(keep_partial=False)
+        return works(calls)
+
+    monkeypatch.setattr(denoise, "predict", predict)
+    monkeypatch.setattr(denoise, "decode", lambda *_args: 1 / 0)
+    ending, _ = make(order, sdxl.Shelf(torch.device("cpu")))
+    assert ending == wire.Cancelled(frame=1, attempt=1, step=3)
+
+
+def test_pictures_go_in_and_out_in_tiles_where_there_is_no_memory_for_them_whole(
+    order: Order, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that is begun with, the first pass' and its enlargement, and the finished one."""
+    Image.new("RGB", (64, 64), "green").save(tmp_path / "it.png")
+    both = {
+        "image": str(tmp_path / "it.png"),
+        "strength": 0.6,
+        "hires": Hires(scale=1.5, steps=2, strength=0.5),
+    }
+    order = Order(msgspec.structs.replace(order.begin, **both))
+    whole, _ = make(order, sdxl.Shelf(torch.device("cpu")))
+    tried: list[tuple[str, bool]] = []
+    for name in ("encode", "decode"):
+        monkeypatch.setattr(AutoencoderKL, name, needing_tiles(name, getattr(AutoencoderKL, name), tried))
+    ending, said = make(order, sdxl.Shelf(torch.device("cpu")))
+    assert isinstance(whole, wire.Final)
+    assert isinstance(ending, wire.Final), said
+    assert ending.pixels_sha256 == whole.pixels_sha256  # pictures this small are one tile
+    ways = ("encode", "decode", "encode", "decode")
+    assert [way for way in tried if way[1]] == [(name, True) for name in ways]
+
+
+def needing_tiles(name: str, works: Any, tried: list[tuple[str, bool]]) -> Any:
+    """A method of the VAE for which there is memory in tiles only."""
+
+    def call(vae: Any, *args: Any, **kwargs: Any) -> Any:
+        tried.append((name, vae.use_tiling))
+        if not vae.use_tiling:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return works(vae, *args, **kwargs)
+
+    return call
+
+
+@pytest.mark.parametrize(("times", "kept"), [(1, True), (9, False)])
+def test_what_there_is_of_a_stopped_one_is_decoded_if_there_is_memory(
+    order: Order, monkeypatch: pytest.MonkeyPatch, times: int, kept: bool
+) -> None:
+    """Tried once more like any picture; it is stopped all the same, and has not failed, without it."""
+    works = denoise.predict
+
+    def predict(calls: Sequence[denoise.Call]) -> list[torch.Tensor]:
+        order.stop(keep_partial=True)
+        return works(calls)
+
+    monkeypatch.setattr(denoise, "predict", predict)
+    running_out(monkeypatch, denoise, "_decode", times)
+    ending, _ = make(order, sdxl.Shelf(torch.device("cpu")))
+    assert isinstance(ending, wire.Cancelled)
+    assert ending.step == 1
+    assert (ending.data is not None) is kept
+
+
+def test_a_stopped_one_that_overflowed_is_stopped(order: Order, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is nothing of it to be kept."""
+
+    def predict(calls: Sequence[denoise.Call]) -> list[torch.Tensor]:
+        order.stop(keep_partial=True)
+        return [torch.full_like(call.scaled, torch.nan) for call in calls]
+
+    monkeypatch.setattr(denoise, "predict", predict)
+    ending, _ = make(order, sdxl.Shelf(torch.device("cpu")))
+    assert ending == wire.Cancelled(frame=1, attempt=1, step=1)
 
 
 def test_prompts_of_other_lengths_take_turns(order: Order) -> None:
