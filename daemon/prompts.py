@@ -52,7 +52,7 @@ Count = Annotated[int, Meta(ge=1, le=100)]
 Name = Annotated[str, Meta(min_length=1, max_length=100)]
 Priority = Annotated[int, Meta(ge=-1000, le=1000)]
 Project = Annotated[str, Meta(min_length=1, max_length=100)]
-Model = Annotated[str, Meta(max_length=200, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_. -]*$(?!\n)")]
+Model = Annotated[str, Meta(max_length=tags.LONGEST, pattern=tags.NAME)]
 """A name inside a folder of `models`, never a path."""
 Place = Annotated[str, Meta(min_length=1, max_length=500)]
 Strength = Annotated[float, Meta(ge=0.02, le=1)]

@@ -1,15 +1,14 @@
 """The files in a home that a prompt may name: whether they are there, and what is there instead."""
 
 import difflib
-import re
 
+from daemon import tags
 from daemon.agreement import Kind, Lack, Lacks
 from daemon.settings import Home, resolve
 
 _ENDING = ".safetensors"
 _NAMED = 8
 """Names that a suggestion lists at most."""
-_NAME = re.compile(r"[A-Za-z0-9_. -]{1,220}")
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 
@@ -29,7 +28,7 @@ def lacking(home: Home) -> Lacks:
 
 
 def _lora(home: Home, name: str) -> Lack | None:
-    if _NAME.fullmatch(name) and home.lora(name).is_file():
+    if tags.is_name(name) and home.lora(name).is_file():
         return None
     wanted = name.removesuffix(_ENDING)
     there = sorted(file.stem for file in home.loras.glob(f"*{_ENDING}"))
@@ -38,7 +37,7 @@ def _lora(home: Home, name: str) -> Lack | None:
 
 
 def _checkpoint(home: Home, name: str) -> Lack | None:
-    if _NAME.fullmatch(name) and resolve(home.checkpoint(name)).exists():
+    if tags.is_name(name) and resolve(home.checkpoint(name)).exists():
         return None
     there = sorted(entry.name.removesuffix(_ENDING) for entry in home.checkpoints.glob("[!.]*"))
     hint = _instead(name.removesuffix(_ENDING), there, "Put it there, a folder or a .safetensors.")

@@ -8,7 +8,11 @@ WEIGHT = 10.0
 """The most, for or against, as in the key `loras`."""
 
 _TAG = re.compile(r"<lora:([^<>:\n]{1,200})(?::([^<>\n]{0,60}))?>")
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]{0,199}")
+NAME = r"""^(?![ .~-])(?:(?![/\\:<>"|?*])[ -~])+$(?!\n)"""
+"""Of a file in a folder of `models`, as the schema has it: no path, nothing hidden, no option, and nothing
+that a file system or this syntax has for itself. Beyond ASCII one name can be spelt in several ways."""
+LONGEST = 200
+_NAME = re.compile(NAME)
 _NUMBER = re.compile(r"-?(?:\d{1,3}(?:\.\d{0,9})?|\.\d{1,9})", re.ASCII)
 
 
@@ -30,8 +34,13 @@ def taken(text: str) -> tuple[str, list[Tag]]:
     return words, found
 
 
+def is_name(name: str) -> bool:
+    """Whether a file in a folder of `models` may be called so."""
+    return len(name) <= LONGEST and _NAME.search(name) is not None
+
+
 def _tag(name: str, weight: str) -> Tag:
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise ValueError(f"{name!r} is no name of a LoRA")
     if weight and not (_NUMBER.fullmatch(weight) and abs(float(weight)) <= WEIGHT):
         raise ValueError(f"the weight of the LoRA {name!r} must be one number from -{WEIGHT:g} to {WEIGHT:g}")

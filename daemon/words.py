@@ -56,7 +56,7 @@ def _text(kind: shape.StrType) -> str:
     if kind.pattern == r"\S":
         return f"text of 1 to {kind.max_length} characters"
     if kind.pattern is not None:
-        return "a name of letters, digits, spaces, `_`, `.` and `-`"
+        return "a file's name without its folder, in plain letters, without any of / \\ : < > | ? * or quotes"
     if kind.min_length is None and kind.max_length is None:
         return "text"
     return f"text of {kind.min_length or 0} to {kind.max_length} characters"

@@ -42,7 +42,13 @@ CATALOGUE = [
     ('{"prompt": "a", "model": "demo\\n"}', "$.model", 1, 26, "`model` must be"),
     ('{"seed": 1}', "$", 1, 1, "`prompt` is missing"),
     ('{"prompt": "a", "loras": [{"nam": "x"}]}', "$.loras[0].nam", 1, 28, "unknown key `nam`"),
-    ('{"prompt": "a", "loras": [{"name": "../x"}]}', "$.loras[0].name", 1, 36, "`name` must be a name"),
+    (
+        '{"prompt": "a", "loras": [{"name": "../x"}]}',
+        "$.loras[0].name",
+        1,
+        36,
+        "`name` must be a file's name",
+    ),
     (
         '{"prompt": "a", "loras": [{"name": "x", "weight": 11}]}',
         "$.loras[0].weight",

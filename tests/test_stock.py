@@ -34,6 +34,21 @@ def test_what_is_there_passes(stocked: Home) -> None:
     assert faults(stocked, {"prompt": "a fox <lora:add-detail-xl:1>", "loras": loras}) == []
 
 
+def test_files_are_named_as_they_are_downloaded(stocked: Home) -> None:
+    """With brackets, signs and dots, in the key and in the prompt."""
+    name = "Fine [detail] (v2.1) + more, it's 100% #1"
+    (stocked.loras / f"{name}.safetensors").write_bytes(b"")
+    assert faults(stocked, {"prompt": f"a fox <lora:{name}:0.5>"}) == []
+    assert faults(stocked, {"prompt": "a fox", "loras": [{"name": name}]}) == []
+
+
+@pytest.mark.parametrize("name", [".hidden", "~", "-o", "a/b", "a\\b", "..", "a\u0000", "a?", "ä", " a"])
+def test_what_is_no_plain_files_name_is_none(stocked: Home, name: str) -> None:
+    """A folder, something hidden, an option, what file systems refuse or spell in two ways."""
+    first, *_ = faults(stocked, {"prompt": "a fox", "loras": [{"name": name}]})
+    assert "must be a file's name without its folder" in first.message
+
+
 def test_a_refiner_must_be_there(stocked: Home) -> None:
     """As a folder or a single file, or the built-in model, which can be one too."""
     refined = {"prompt": "a fox", "refiner": {"model": "sd_xl_refiner"}}
