@@ -6,8 +6,9 @@ BIN := $(VENV)/bin
 PAGE_TESTS := tests/static
 PAGE_TOOLS := $(PAGE_TESTS)/node_modules
 DEMO_HOME ?= safelight-home
-# Processes that test, a file of tests at a time: more than a few would want for memory, not for processors.
-TESTERS ?= logical --maxprocesses 4
+# Processes that test, a file of tests at a time: one more than there are processors, since daemons are waited
+# for; more than four would want for memory.
+TESTERS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 4 ? cores + 1 : 4)))
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: run install test lint types types-of-tools page screenshots torture fuzz judge bench format clean
