@@ -9,7 +9,7 @@ import statistics
 import tempfile
 import warnings
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from torch.profiler import ProfilerActivity
 
 from bench.engine import Took, batch, interleaved, ours, request, stock, timed, warm_child
 from daemon import samplers
-from daemon.gpu import denoise, previews, sdxl, speed, taesd, view, wire
+from daemon.gpu import denoise, hardware, previews, sdxl, speed, taesd, view, wire
 from tests.gpu import random_sdxl
 
 STEPS, ROUNDS = 30, 5
@@ -36,29 +36,43 @@ def main() -> None:
 
 
 def measure(device: torch.device, changes: dict[str, dict[str, Any]], dtype: torch.dtype, size: int) -> None:
-    """Of SDXL with these changes."""
+    """Of SDXL with these changes; guided, and on streams as a device's process has them."""
+    with torch.cuda.stream(hardware.sampling_stream(device)):
+        _measure(device, changes, dtype, size)
+
+
+def _measure(device: torch.device, changes: dict[str, dict[str, Any]], dtype: torch.dtype, size: int) -> None:
     make = partial(random_sdxl.checkpoint, changes, device, dtype)
     speed.settle(device, "auto", compiles=False)
     bare, model = make(), make()
     speed.tune(model.pipe, device, None)
-    begin = request(size, STEPS)
-    pace = pictures(bare, model, begin)
-    shares(model, begin, pace)
+    begin = guided(size, STEPS)
+    stock_took, took = pictures(bare, model, begin)
+    shares(model, begin, took / STEPS)
     if device.type == "cuda":
         waits(model, begin)
         syncs(model, size)
     for number in (2, 4, 8):
         batch(model, begin, 3, number)
+        batch(model, guided(size // 2, STEPS), 3, number)
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".bench-") as folder:
         model.pipe.save_pretrained(Path(folder) / "sdxl", variant="fp16" if dtype == torch.float16 else None)
         warm_child(Path(folder), Path(folder) / "sdxl", size)
     for each in (bare, model):
         each.pipe.unet.compile_repeated_blocks(fullgraph=True)
-    pictures(bare, model, begin, "compiled, ")
+    _, compiled = pictures(bare, model, begin, "compiled, ")
+    print(f"  (e) ours, compiled ÷ stock as it comes: {compiled / stock_took:.3f}")
 
 
-def pictures(bare: sdxl.Checkpoint, model: sdxl.Checkpoint, begin: wire.Begin, how: str = "") -> float:
-    """Pictures a second each way, up to the latent; seconds of a step of ours."""
+def guided(size: int, steps: int) -> wire.Begin:
+    """As pictures are made."""
+    return msgspec.structs.replace(request(size, steps), cfg_scale=5.0)
+
+
+def pictures(
+    bare: sdxl.Checkpoint, model: sdxl.Checkpoint, begin: wire.Begin, how: str = ""
+) -> tuple[float, float]:
+    """Pictures a second each way, up to the latent; seconds of one by the stock pipeline and of ours."""
     pipe = type(bare.pipe)(**bare.pipe.components, add_watermarker=False)
     pipe.set_progress_bar_config(disable=True)
     ways: dict[str, Callable[[], object]] = {
@@ -77,7 +91,7 @@ def pictures(bare: sdxl.Checkpoint, model: sdxl.Checkpoint, begin: wire.Begin, h
     for name in ("TAESD", "latent2rgb"):
         cost = ratio(took, f"ours, {name} at every step", "ours")
         print(f"  (e) {how + name} at every step ÷ none: {cost:.4f} (1.01)")
-    return statistics.median(took["ours"]) / begin.steps
+    return statistics.median(took["stock"]), statistics.median(took["ours"])
 
 
 def ratio(took: Took, name: str, floor: str) -> float:
@@ -108,9 +122,14 @@ def rgb(model: sdxl.Checkpoint) -> Shown:
 
 
 def viewed(model: sdxl.Checkpoint, begin: wire.Begin, how: Shown) -> view.View:
-    """A view of a frame, on the stream of its own."""
-    stream = torch.cuda.Stream(model.device) if model.device.type == "cuda" else None  # type: ignore[no-untyped-call]
-    return view.View(begin, *how, stream)
+    """A view of a frame, on the stream of previews."""
+    return view.View(begin, *how, stream_of_previews(model.device))
+
+
+@cache
+def stream_of_previews(device: torch.device) -> Any:
+    """One for all, as each keeps memory of its own; None on a CPU."""
+    return torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
 
 def shown(model: sdxl.Checkpoint, begin: wire.Begin, how: Shown) -> None:
@@ -183,7 +202,7 @@ def syncs(model: sdxl.Checkpoint, size: int) -> None:
     """How often each sampler has the sampling thread wait for the GPU within a step and its preview."""
     for sampler, known in samplers.SAMPLERS.items():
         asked = {"sampler": sampler, "scheduler": known.schedulers[0]}
-        begin = msgspec.structs.replace(request(size, 8), **asked)
+        begin = msgspec.structs.replace(guided(size, 8), **asked)
         seen, state = viewed(model, begin, tiny(model)), denoise.begin(model, begin)
         with previews.Encoder(lambda reply: None) as encoder, warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
