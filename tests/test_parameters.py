@@ -145,7 +145,7 @@ def test_a_refiner_is_written_as_it_is_read() -> None:
 
 @pytest.mark.parametrize("name", ["a [b]", "[1] a", "[a] b", "{} a", "a, b", "a (v1) #1 100%", "a "])
 def test_names_with_brackets_and_signs_are_read_back(name: str) -> None:
-    """Of a checkpoint, of a refiner with and without its hash, and of a LoRA: they are files as downloaded."""
+    """Of a checkpoint, of a refiner with and without its hash, and of a LoRA: files have them."""
     prompt = replace(
         RECIPE.prompt, model=name, refiner=Refiner(model=name, at=0.5), loras=[Lora(name=name, weight=0.5)]
     )
