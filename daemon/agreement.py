@@ -5,7 +5,7 @@ person should change; values of the wrong type are left to `misfits`, which tell
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import msgspec
 
@@ -179,7 +179,7 @@ def _too_fine(job: dict[str, Any], path: str, model: str) -> Iterator[Misfit]:
         yield from _schedule_too_long(choice, *second, f"{path}.{where}")
 
 
-def _counts(value: Any) -> bool:
+def _counts(value: Any) -> TypeGuard[float]:
     """Whether it is a number to reckon with. Others, which may be more than a float can hold, are wrong by
     themselves.
     """
