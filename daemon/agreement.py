@@ -5,7 +5,7 @@ person should change; values of the wrong type are left to `misfits`, which tell
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import msgspec
 
@@ -126,8 +126,8 @@ def _gone_over(job: dict[str, Any], path: str) -> Iterator[Misfit]:
     if not isinstance(hires, dict):
         return
     scale = hires.get("scale", USUAL_SCALE)
-    sides = [side for key in ("width", "height") if isinstance(side := job.get(key), int | float)]
-    if isinstance(scale, int | float) and any(side * scale > LARGEST for side in sides):
+    sides = [side for key in ("width", "height") if _counts(side := job.get(key))]
+    if _counts(scale) and any(side * scale > LARGEST for side in sides):
         message = (
             f"the second pass would be {max(sides) * scale:g} pixels wide or high, {LARGEST} is the most"
         )
@@ -179,6 +179,13 @@ def _too_fine(job: dict[str, Any], path: str, model: str) -> Iterator[Misfit]:
         yield from _schedule_too_long(choice, *second, f"{path}.{where}")
 
 
+def _counts(value: Any) -> TypeGuard[float]:
+    """Whether it is a number to reckon with. Others, which may be more than a float can hold, are wrong by
+    themselves.
+    """
+    return isinstance(value, int | float) and 0 < value < 2**53
+
+
 def _words(name: Any) -> bool:
     return name is None or isinstance(name, str)
 
@@ -189,10 +196,10 @@ def _said(values: dict[str, Any], key: str, usual: Any) -> Any:
 
 def _schedule_too_long(choice: Choice, steps: Any, strength: Any, where: str) -> Iterator[Misfit]:
     """The steps are the last ones of a schedule that is as much longer as `strength` is less than 1."""
-    if not (isinstance(steps, int | float) and isinstance(strength, int | float)):
+    if not (_counts(steps) and _counts(strength)):
         return
     most, weaker = most_steps(choice), strength < 1
-    if steps > most * strength > 0 and (weaker or most < LONGEST):  # the key's own limit is LONGEST
+    if steps > most * strength and (weaker or most < LONGEST):  # the key's own limit is LONGEST
         said = f"{steps:g} steps at a strength of {strength:g}" if weaker else f"{steps:g} steps"
         pair = f"`{choice.sampler}` with `{choice.scheduler}`"
         whose = pair if most < LONGEST else "the model's noise levels"

@@ -2,7 +2,7 @@
 
 The form, as A1111's `infotext_utils` and with it Forge, Civitai and ComfyUI's readers take it: the prompt
 over any number of lines; `Negative prompt: ` and more lines; then one line of `Key: value, Key: value`,
-in which a value with a comma, a colon or a line break stands as a JSON string.
+in which a value with a comma, a colon or a line break, or that begins as JSON does, stands as a JSON string.
 """
 
 import json
@@ -46,8 +46,10 @@ _NOT_SETTINGS = {"Version", "App"}
 """Which program wrote the picture says nothing of how it is to be made."""
 _NUMBER = re.compile(r"-?\d{1,40}(\.\d{1,20})?(e[+-]?\d{1,3})?", re.ASCII)
 _SIZE = re.compile(r"(\d{1,6})\s*[x×]\s*(\d{1,6})", re.ASCII)
-_REFINER = re.compile(r"([^\[\]]{1,200}?)(?: \[[0-9a-f]{10}\])?")
-"""A checkpoint's name, and by how much of its hash it is known."""
+_REFINER = re.compile(r"(.{1,200}?)(?: \[[0-9a-f]{10}\])?")
+"""A checkpoint's name, which may have brackets too, and by how much of its hash it is known."""
+_PLAIN = re.compile(r"""(?![\["{ ])[^,:\n]*(?<! )""")
+"""A value that is read as it stands."""
 _TAG = re.compile(r"<(lora|lyco|hypernet):([^<>:\n]{1,200})(?::([^<>\n]{0,60}))?>")
 _BLANK = re.compile(r"\s*")
 _DECODER = json.JSONDecoder()
@@ -209,7 +211,7 @@ def _number(text: str) -> int | float:
 
 def _value(value: object) -> str:
     text = f"{value:g}" if isinstance(value, float) else str(value)
-    return json.dumps(text, ensure_ascii=False) if any(mark in text for mark in ",:\n") else text
+    return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)
 
 
 def _field(lora: Any, name: str) -> Any:

@@ -56,7 +56,10 @@ def _text(kind: shape.StrType) -> str:
     if kind.pattern == r"\S":
         return f"text of 1 to {kind.max_length} characters"
     if kind.pattern is not None:
-        return "a file's name without its folder, in plain letters, without any of / \\ : < > | ? * or quotes"
+        return (
+            "a file's name without its folder, in plain letters, without any of / \\ : < > | ? * \", and not "
+            "begun by a space, `.`, `~` or `-`"
+        )
     if kind.min_length is None and kind.max_length is None:
         return "text"
     return f"text of {kind.min_length or 0} to {kind.max_length} characters"

@@ -36,6 +36,10 @@ export function follow(url, hearer) {
   /** @type {ReturnType<typeof setTimeout> | null} */
   let silence = null;
   let stirred = Date.now();
+  /** How long a connection may be silent. Twice as long each time that one was open and had no time for its first
+   * word, which is the whole snapshot: on a slow line it would else be begun for ever. */
+  let bearable = LONGEST_SILENCE;
+  let wordless = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let watch;
 
@@ -55,14 +59,21 @@ export function follow(url, hearer) {
     stirred = Date.now();
   }
 
+  function hear() {
+    stir();
+    wordless = false;
+    bearable = LONGEST_SILENCE;
+  }
+
   /** @param {EventSource} source */
   function listen(source) {
-    const left = stirred + LONGEST_SILENCE - Date.now();
+    const left = stirred + bearable - Date.now();
     if (left > 0) {
       watch = setTimeout(listen, left, source);
       return;
     }
     source.close();
+    if (wordless) bearable *= 2;
     fallSilent(new Date(stirred));
     reopen();
   }
@@ -70,9 +81,14 @@ export function follow(url, hearer) {
   function open() {
     const source = new EventSource(url);
     stir();
+    wordless = false;
     listen(source);
-    for (const kind of ["open", "snapshot", "loading", "message", "alive", "error"]) source.addEventListener(kind, stir);
-    source.addEventListener("open", speak);
+    for (const kind of ["open", "error"]) source.addEventListener(kind, stir);
+    for (const kind of ["snapshot", "loading", "message", "alive"]) source.addEventListener(kind, hear);
+    source.addEventListener("open", () => {
+      wordless = true;
+      speak();
+    });
     source.addEventListener("snapshot", (/** @type {MessageEvent} */ told) =>
       hearer.snapshot(JSON.parse(told.data), epochOf(told)));
     source.addEventListener("loading", (/** @type {MessageEvent} */ told) => hearer.loading(JSON.parse(told.data).loading));

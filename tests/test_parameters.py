@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from daemon import parameters, samplers
 from daemon.events.types import Recipe
-from daemon.prompts import Refiner
+from daemon.prompts import Lora, Refiner
 from tests.stories import finished
 
 RECIPE: Recipe = finished().recipe
@@ -141,6 +141,20 @@ def test_a_refiner_is_written_as_it_is_read() -> None:
         text = parameters.write(replace(RECIPE, prompt=prompt, refiner_sha256=digest))
         assert ("Refiner: sd xl refiner [7440042bbd]," in text) == (digest is not None)
         assert parameters.read(text).keys["refiner"] == {"model": "sd xl refiner", "at": 0.75}
+
+
+@pytest.mark.parametrize("name", ["a [b]", "[1] a", "[a] b", "{} a", "a, b", "a (v1) #1 100%", "a "])
+def test_names_with_brackets_and_signs_are_read_back(name: str) -> None:
+    """Of a checkpoint, of a refiner with and without its hash, and of a LoRA: files have them."""
+    prompt = replace(
+        RECIPE.prompt, model=name, refiner=Refiner(model=name, at=0.5), loras=[Lora(name=name, weight=0.5)]
+    )
+    for digest in (None, "7440042bbd" + "0" * 54):
+        carried = parameters.read(parameters.write(replace(RECIPE, prompt=prompt, refiner_sha256=digest)))
+        assert carried.keys["model"] == name
+        assert carried.keys["refiner"] == {"model": name, "at": 0.5}
+        assert carried.keys["loras"] == [{"name": name, "weight": 0.5}]
+        assert carried.rest == []
 
 
 LINES = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp", "Zs"]), min_size=1, max_size=40)

@@ -137,6 +137,27 @@ def test_a_fault_says_where_it_stands(text: str, path: str, line: int, column: i
     assert msgspec.json.decode(msgspec.json.encode(faults), type=list[Fault]) == faults
 
 
+BIG = "9" * 400
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        f'"width": {BIG}, "hires": {{}}',
+        f'"width": 64, "hires": {{"scale": {BIG}}}',
+        f'"hires": {{"steps": {BIG}}}',
+        f'"image": "i.png", "strength": 0.5, "steps": {BIG}',
+        f'"sampler": "lcm", "scheduler": "beta", "steps": {BIG}',
+        '"width": -5000, "height": 0, "hires": {"scale": -1}',
+    ],
+)
+def test_no_number_is_too_large_or_too_small_to_be_refused(keys: str) -> None:
+    """What goes together is reckoned with numbers that others have refused, and beyond any float."""
+    faults = parse(f'{{"prompt": "a", {keys}}}'.encode(), DEMO)
+    assert isinstance(faults, list)
+    assert " must be " in faults[0].message
+
+
 def test_a_bad_byte_after_a_byte_order_mark_has_its_own_column() -> None:
     """The mark counts for nothing, and a character of several bytes for one."""
     faults = parse(b'\xef\xbb\xbf{"prompt": "\xc3\xa9\xff"}', DEMO)

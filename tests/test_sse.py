@@ -212,7 +212,9 @@ async def test_no_piece_is_more_than_one_that_stopped_reading_may_cost(tmp_path:
             assert seqs(await stream.up_to(served.log.position)) == heard
 
 
-async def test_silence_is_broken_by_a_comment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_silence_is_broken_by_a_word_that_a_page_can_hear(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """So that nobody in between takes the connection for dead."""
     monkeypatch.setattr(sse, "KEEP_ALIVE", 0.05)
     async with site(tmp_path) as served, Stream(served.url) as stream:

@@ -6,11 +6,11 @@ kohya's key names (`lora_unet_…`, `lora_te1_…`) and peft's are both read; Ly
 """
 
 import hashlib
-import json
 import math
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from diffusers.utils import peft_utils
 from safetensors import SafetensorError, safe_open
@@ -118,8 +118,10 @@ def _told(path: Path) -> dict[str, Any]:
     """What diffusers' training scripts say of a file in its header: peft's settings, by part."""
     with safe_open(path, "pt") as file:
         header: dict[str, str] = file.metadata() or {}
-    told: dict[str, Any] = json.loads(header.get("lora_adapter_metadata", "{}"))
-    return told
+    try:
+        return msgspec.json.decode(header.get("lora_adapter_metadata", "{}"), type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise ValueError(f"what its header says of its alphas cannot be read ({error})") from error
 
 
 def _scaled(tensors: dict[str, torch.Tensor], told: dict[str, Any]) -> dict[str, torch.Tensor]:
@@ -140,9 +142,14 @@ def _scaled(tensors: dict[str, torch.Tensor], told: dict[str, Any]) -> dict[str,
         if scale != 1:
             # Half of it in each, that small numbers stay within float16; a power of two rounds nothing.
             half = 2.0 ** (math.frexp(scale)[1] // 2)
-            scaled[layer + _DOWN[ending]] = down * half
-            scaled[key] = up * (scale / half)
+            scaled[layer + _DOWN[ending]] = _multipliable(down) * half
+            scaled[key] = _multipliable(up) * (scale / half)
     return scaled
+
+
+def _multipliable(tensor: torch.Tensor) -> torch.Tensor:
+    """torch has no arithmetic for numbers of eight bits; float16 holds all of them."""
+    return tensor.half() if tensor.dtype.itemsize == 1 else tensor
 
 
 def _scale(layer: str, told: dict[str, Any], rank: int) -> float:

@@ -36,7 +36,8 @@ class Passes:
         state, shown = self._begun(begin)
         if begin.resume is not None:
             if snapshots.earlier_steps(begin.resume):
-                state = self._later(state, begin, hires.blank, refiner.blank)
+                later = partial(self._later, state, begin, hires.blank, refiner.blank)
+                state = self._spare.again(later)
             snapshots.restore(state, begin.resume)
         return state, shown
 

@@ -164,6 +164,20 @@ def test_each_layer_has_its_own_alpha(
     torch.testing.assert_close(latent(model, plain, (path, 1.0)), wanted, rtol=1e-3, atol=2e-3)
 
 
+def test_numbers_of_eight_bits_are_scaled_too(
+    model: sdxl.Checkpoint, plain: wire.Begin, trained: Tensors, tmp_path: Path
+) -> None:
+    """torch multiplies none of them, but half precision holds each."""
+    narrow = {key: tensor.to(torch.float8_e4m3fn) for key, tensor in trained.items()}
+    files = {"narrow": narrow, "wide": {key: tensor.float() for key, tensor in narrow.items()}}
+    made = {}
+    for name, tensors in files.items():
+        path = tmp_path / f"{name}.safetensors"
+        save_file(kohya(tensors, 1.0), path)
+        made[name] = latent(model, plain, (path, 1.0))
+    assert torch.equal(made["narrow"], made["wide"])
+
+
 @pytest.mark.parametrize("rooted", [False, True])
 def test_diffusers_files_tell_their_alpha_beside_the_weights(
     model: sdxl.Checkpoint, plain: wire.Begin, folder: Path, trained: Tensors, tmp_path: Path, rooted: bool
@@ -253,6 +267,14 @@ FOREIGN: dict[str, tuple[Callable[[Path, Tensors], object], str]] = {
             {"lora_unet_input_blocks_1_0_in_layers_2.lora_down.weight": torch.ones(RANK, 48, 3, 3)}, path
         ),
         r"it lacks 'lora_unet_input_blocks_0_.*in_layers_2\.lora_up\.weight'",
+    ),
+    "whose header is no JSON": (
+        lambda path, trained: save_file(trained, path, {"lora_adapter_metadata": "{alpha}"}),
+        "what its header says of its alphas cannot be read",
+    ),
+    "whose header lists nothing by name": (
+        lambda path, trained: save_file(trained, path, {"lora_adapter_metadata": "null"}),
+        "what its header says of its alphas cannot be read",
     ),
     "LyCORIS": (
         lambda path, trained: save_file({"lora_unet_mid.hada_w1_a": torch.ones(2)}, path),

@@ -296,6 +296,28 @@ def test_the_base_leaves_memory_if_both_do_not_fit(
     assert alone.pixels_sha256 == whole.pixels_sha256
 
 
+def test_the_base_leaves_memory_where_the_refiner_goes_on_too(
+    order: Order, shelf: sdxl.Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A frame that was stored among its steps: reading it is tried once more, as at the first time."""
+    whole, said = made(order, shelf)
+    stored = [reply.data for reply in said if isinstance(reply, wire.Stored)][-1]
+    shelf, load, tries = sdxl.Shelf(CPU), sdxl.load, list[str]()
+
+    def full(path: Path, *rest: Any) -> sdxl.Checkpoint:
+        tries.append(path.name)
+        if tries == ["demo", "refiner"]:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return load(path, *rest)
+
+    monkeypatch.setattr(sdxl, "load", full)
+    again, _ = made(Order(msgspec.structs.replace(order.begin, resume=stored)), shelf)
+    assert tries == ["demo", "refiner", "refiner"]
+    assert isinstance(whole, wire.Final)
+    assert isinstance(again, wire.Final)
+    assert again.pixels_sha256 == whole.pixels_sha256
+
+
 def test_a_refiner_cannot_be_used_alone(order: Order, shelf: sdxl.Shelf, refiner_folder: Path) -> None:
     """Cold or warm; any other checkpoint can be a refiner."""
     alone = msgspec.structs.replace(order.begin, model=str(refiner_folder), refiner=None)

@@ -112,6 +112,24 @@ test("a connection that is silent for longer than the daemon ever is counts as b
   mock.timers.reset();
 });
 
+test("a first word that takes longer than that on a slow line is given twice the time, and arrives", () => {
+  const told = following();
+  Source.opened[0].answer();
+  mock.timers.tick(40_000);
+  assert.equal(Source.opened[0].readyState, 2);
+  mock.timers.tick(1000);
+  Source.opened[1].answer();
+  mock.timers.tick(79_999);
+  assert.equal(Source.opened[1].readyState, 1);
+  Source.opened[1].dispatchEvent(Object.assign(new Event("snapshot"), { data: "{}", lastEventId: "a.1" }));
+  assert.equal(told.at(-1), "snapshot");
+  mock.timers.tick(39_999);
+  assert.equal(Source.opened[1].readyState, 1);
+  mock.timers.tick(1);
+  assert.equal(Source.opened[1].readyState, 2);
+  mock.timers.reset();
+});
+
 test("a browser that goes on trying by itself is left to it, for it remembers where it was", () => {
   const told = following();
   Source.opened[0].answer();
