@@ -377,7 +377,7 @@ class Log(Generic[S]):
     def _restore_tables(self) -> None:
         """After the database was made anew; what is in memory is as new as they are, or newer."""
         if self._memory is not None:
-            self._memory.restore(self._store.connection, type(self.state)())
+            self._memory.remake(self._store.connection)
         self._store.anew = False
 
     def _fold(self) -> None:

@@ -51,6 +51,9 @@ class Memory(Protocol[S_contra]):
     def restore(self, connection: duckdb.DuckDBPyConnection, state: S_contra, /) -> None:
         """Bring an empty state to the tables' position, `state.position`."""
 
+    def remake(self, connection: duckdb.DuckDBPyConnection, /) -> None:
+        """Have the tables there again in a database that was made anew, for a state that goes on."""
+
     def recall(
         self, connection: duckdb.DuckDBPyConnection, keys: Sequence[Key], /
     ) -> Mapping[str, Iterable[Any]]:

@@ -28,6 +28,12 @@ def restore(connection: duckdb.DuckDBPyConnection, state: State) -> None:
         connection.execute(kept.DROP)  # of other tables, or doubted, as this memory is no more
 
 
+def remake(connection: duckdb.DuckDBPyConnection) -> None:
+    """Have the tables there again, made from the log. What memory has came from those before."""
+    _prepared(connection)
+    connection.execute(kept.DOUBT)
+
+
 def gather(connection: duckdb.DuckDBPyConnection, state: State) -> None:
     """The same from the rows of the tables, as after a crash."""
     job, frame, still = _numbers(connection)

@@ -207,6 +207,19 @@ async def test_what_memory_has_of_tables_that_were_made_anew_is_not_put_down(tmp
         assert connection.execute("SELECT count(*) FROM kept").fetchall() == [(1,)]
 
 
+async def test_what_memory_has_of_a_database_that_was_lost_is_not_put_down(tmp_path: Path) -> None:
+    """Its tables may have been wrong; the next start is to have it from the new ones."""
+    path = tmp_path / "history.duckdb"
+    async with kept(path) as log:
+        await log.append(accepted())
+        log._store.anew = True  # as after a fatal error
+        await log.append(created())
+    with duckdb.connect(path) as connection:
+        assert not connection.execute("FROM duckdb_tables() WHERE table_name = 'kept'").fetchall()
+    async with kept(path) as log:
+        assert log.state.frames[1].status == "running"
+
+
 async def test_nothing_is_recalled_while_the_tables_are_made_anew(tmp_path: Path) -> None:
     """A question about an old frame waits for them, and does not find them gone."""
     begun, asked, made = threading.Event(), threading.Event(), threading.Event()
@@ -219,11 +232,13 @@ async def test_nothing_is_recalled_while_the_tables_are_made_anew(tmp_path: Path
             assert made.is_set()
             return restoring.recall(connection, keys)
 
+        restore = staticmethod(restoring.restore)
+
         @staticmethod
-        def restore(connection: duckdb.DuckDBPyConnection, state: State) -> None:
+        def remake(connection: duckdb.DuckDBPyConnection) -> None:
             begun.set()
             asked.wait(60)
-            restoring.restore(connection, state)
+            restoring.remake(connection)
             made.set()
 
     async with kept(tmp_path / "history.duckdb") as log:
@@ -407,7 +422,7 @@ async def test_what_a_flush_wrote_beside_a_recall_stays_in_memory_until_its_end(
     read, release, flushed = threading.Event(), threading.Event(), anyio.Event()
 
     class Slow:
-        restore = staticmethod(restoring.restore)
+        restore, remake = staticmethod(restoring.restore), staticmethod(restoring.remake)
 
         @staticmethod
         def recall(connection: duckdb.DuckDBPyConnection, keys: Any) -> Any:
@@ -468,14 +483,14 @@ async def test_tables_that_cannot_be_made_anew_are_tried_again(tmp_path: Path) -
     class Unlucky:
         """Tables that cannot be made twice in a row."""
 
-        recall = staticmethod(restoring.recall)
+        restore, recall = staticmethod(restoring.restore), staticmethod(restoring.recall)
         left = 0
 
-        def restore(self, connection: duckdb.DuckDBPyConnection, state: State) -> None:
+        def remake(self, connection: duckdb.DuckDBPyConnection) -> None:
             if self.left:
                 self.left -= 1
                 raise duckdb.IOException("no room")
-            restoring.restore(connection, state)
+            restoring.remake(connection)
 
     memory = Unlucky()
     async with opened(tmp_path / "history.duckdb", State(), memory) as log:
