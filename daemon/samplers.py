@@ -57,7 +57,7 @@ SAMPLERS: dict[str, Sampler] = {
             name="dpmpp_2s_ancestral", label="DPM++ 2S a", random=True, note="nearest: SDE-DPM-Solver++ 2S"
         ),
         Sampler(name="dpmpp_2m", label="DPM++ 2M"),
-        Sampler(name="dpmpp_sde", label="DPM++ SDE", calls=2, random=True),
+        Sampler(name="dpmpp_sde", label="DPM++ SDE", calls=2, random=True, note="a GPU draws other noise"),
         Sampler(name="dpmpp_2m_sde", label="DPM++ 2M SDE", random=True),
         Sampler(name="dpmpp_2m_sde_heun", label="DPM++ 2M SDE Heun", random=True),
         Sampler(name="dpmpp_3m_sde", label="DPM++ 3M SDE", random=True),
