@@ -6,9 +6,7 @@ the row above (PNG's filter 2, "up"), one numpy subtraction, and the rows are de
 """
 
 import io
-import zlib
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -57,19 +55,19 @@ def _filtered(pixels: Pixels) -> Rows:
 
 
 def _deflated(rows: Rows) -> bytes:
-    """The rows as a zlib stream (RFC 1950): its header, stripes of deflate one after the other, Adler-32."""
-    stripes = 2 if rows.nbytes >= _STRIPE else 1
-    cuts = [len(rows) * stripe // stripes for stripe in range(stripes + 1)]
-    parts = [(rows[begin:end], end == len(rows)) for begin, end in pairwise(cuts)]
-    if stripes == 1:
-        data = [_stripe(*part) for part in parts]
+    """The rows as a zlib stream (RFC 1950): its header, one or two stripes of deflate, Adler-32."""
+    if rows.nbytes < _STRIPE:
+        data, checksum = _stripe(rows, last=True), isal_zlib.adler32(rows.data)
     else:
-        with ThreadPoolExecutor(stripes) as pool:
-            data = list(pool.map(lambda part: _stripe(*part), parts))
-    return b"\x78\x01" + b"".join(data) + zlib.adler32(rows.data).to_bytes(4, "big")
+        half = len(rows) // 2
+        with ThreadPoolExecutor(1) as pool:
+            second = pool.submit(_stripe, rows[half:], last=True)
+            data, checksum = _stripe(rows[:half], last=False), isal_zlib.adler32(rows.data)
+            data += second.result()
+    return b"\x78\x01" + data + checksum.to_bytes(4, "big")
 
 
-def _stripe(rows: Rows, last: bool) -> bytes:
+def _stripe(rows: Rows, *, last: bool) -> bytes:
     """Raw deflate (RFC 1951) that ends at a byte, so that the next stripe can follow."""
     stream = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, -15)
     return stream.compress(rows) + stream.flush(isal_zlib.Z_FINISH if last else isal_zlib.Z_SYNC_FLUSH)
