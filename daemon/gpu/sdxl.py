@@ -60,8 +60,8 @@ class Checkpoint:
     """The LoRAs that are in memory beside it, by what `loras` calls them; the one last used last."""
     version: str = ""
     """Of the files that it was read from, as `wire.Begin` names it."""
-    at_once: dict[tuple[int, ...], int] = field(default_factory=dict)
-    """Pictures in a call of the UNet, by their shape, where memory ran out for more: see `spare`."""
+    at_once: dict[object, int] = field(default_factory=dict)
+    """Pictures in a call of the UNet, by what they have alike, where memory ran out for more (`spare`)."""
 
     @property
     def refines(self) -> bool:

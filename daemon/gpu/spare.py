@@ -29,7 +29,7 @@ class Spare:
 
     def most(self, state: denoise.Denoise) -> int | None:
         """Pictures like this one for which a call of the UNet has memory; None where it has not run out."""
-        return state.checkpoint.at_once.get(_shape(state))
+        return state.checkpoint.at_once.get(denoise.alike(state))
 
     def free(self, error: Exception) -> None:
         """Free it for one more try. Raises `error` if it is of another kind."""
@@ -40,11 +40,7 @@ class Spare:
 
     def again(self, call: Callable[[], Result]) -> Result:
         """What `call` answers, tried once more if memory runs out."""
-        try:
-            return call()
-        except (MemoryError, RuntimeError) as error:
-            self.free(error)
-        return call()
+        return self.tiled(lambda _: call())
 
     def predict(self, calls: Sequence[denoise.Call]) -> list[torch.Tensor]:
         """As `denoise.predict`; of fewer pictures at once, from now on, where memory runs out twice."""
@@ -56,7 +52,7 @@ class Spare:
             error.__traceback__ = None
         half = len(calls) // 2
         first = calls[0].state
-        first.checkpoint.at_once[_shape(first)] = half
+        first.checkpoint.at_once[denoise.alike(first)] = half
         memory.release(self._shelf.device)
         return [*self.predict(calls[:half]), *self.predict(calls[half:])]
 
@@ -67,11 +63,6 @@ class Spare:
         except (MemoryError, RuntimeError) as error:
             self.free(error)
         return call(True)
-
-
-def _shape(state: denoise.Denoise) -> tuple[int, ...]:
-    """What is equal in pictures that share a call of the UNet, and decides how many can."""
-    return (*state.latent.shape, *state.embeds.shape[1:])
 
 
 def too_large(begin: wire.Begin, shelf: sdxl.Shelf) -> str:
