@@ -55,6 +55,35 @@ def test_ctrl_c_at_once_ends_without_a_word(command: list[str], tmp_path: Path) 
         assert "KeyboardInterrupt" not in output + said, (after, said)
 
 
+IN_A_CALLBACK = """
+import weakref
+kept = type("Kept", (), {})()
+ref = weakref.ref(kept, lambda _: signal.raise_signal(signal.SIGINT))
+del kept
+while True:
+    pass
+"""
+IN_A_COMPILED_MODULE = """
+import sys
+class Interrupts:
+    def find_spec(self, name, *_):
+        if name == "atexit":  # the first that DuckDB's compiled module reads in
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Interrupts())
+del sys.modules["atexit"]
+import duckdb
+"""
+
+
+@pytest.mark.parametrize("moment", [IN_A_CALLBACK, IN_A_COMPILED_MODULE])
+def test_ctrl_c_ends_also_where_python_hides_it(moment: str) -> None:
+    """What a weak reference's callback raises is told and forgotten, and an ImportError is made of others."""
+    work = "".join(f"\n    {line}" for line in f"import signal{moment}".splitlines())
+    script = f"from daemon import __main__, entry\ndef work():{work}\n__main__.cli = work\nentry.main()"
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
+
+
 def test_completion_is_installed_and_bash_completes(tmp_path: Path) -> None:
     """In a home of its own, for the shell that it is typed in."""
     bash = shutil.which("bash")
