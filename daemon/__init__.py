@@ -82,9 +82,10 @@ queue, the tables, the page) is a fold of that log.
                 in the child only: child · orders · work (a batch from its begin to its ends) · passes (and
                 their checkpoints) · hardware · memory · spare (when it runs out) · reading (and how far) ·
                 sdxl · single_file · whole (no hole in it) · denoise · transfers (what a sampler sends to a
-                GPU) · conditioning · images · hires · refiner · precision · speed · loras · samplers ·
-                snapshots · view (what of a frame is shown, when) · previews · taesd · formats (pixels → PNG,
-                JPEG, WebP) · thumbnails;
+                GPU) · conditioning · images · hires · refiner · precision · speed · loras · merging
+                (what is put into the weights) · differences (LoHa, LoKr, DoRA …) · sgm (names of layers) ·
+                samplers · snapshots · view (what of a frame is shown, when) · previews · taesd · formats
+                (pixels → PNG, JPEG, WebP) · thumbnails;
                 in a process of its own: animation (a strip → WebP or GIF)
 
 Start with `events/types`, then `app`.
