@@ -17,6 +17,7 @@ queue, the tables, the page) is a fold of that log.
   faults        what is wrong with a JSON text, in words and places                          PURE
   samplers      the samplers and schedulers that a prompt may name, and their pairings       PURE
   emphasis      weights and breaks in a prompt's words                                        PURE
+  embeddings    learned words in a prompt                                                     PURE
   agreement     whether the keys of a job agree with each other and with the files there are  PURE
   tags          `<lora:name:0.8>` in a prompt                                                  PURE
   stock         the files in a home that a prompt may name
@@ -82,10 +83,10 @@ queue, the tables, the page) is a fold of that log.
                 in the child only: child · orders · work (a batch from its begin to its ends) · passes (and
                 their checkpoints) · hardware · memory · spare (when it runs out) · reading (and how far) ·
                 sdxl · single_file · whole (no hole in it) · denoise · transfers (what a sampler sends to a
-                GPU) · conditioning · images · hires · refiner · precision · speed · loras · merging
-                (what is put into the weights) · differences (LoHa, LoKr, DoRA …) · sgm (names of layers) ·
-                samplers · snapshots · view (what of a frame is shown, when) · previews · taesd · formats
-                (pixels → PNG, JPEG, WebP) · thumbnails;
+                GPU) · conditioning · embeddings · images · hires · refiner · precision · speed · loras ·
+                merging (what is put into the weights) · differences (LoHa, LoKr, DoRA …) · sgm (names of
+                layers) · samplers · snapshots · view (what of a frame is shown, when) · previews · taesd ·
+                formats (pixels → PNG, JPEG, WebP) · thumbnails;
                 in a process of its own: animation (a strip → WebP or GIF)
 
 Start with `events/types`, then `app`.

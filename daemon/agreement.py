@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeGuard
 
 import msgspec
 
-from daemon import emphasis, tags
+from daemon import embeddings, emphasis, tags
 from daemon.misfits import Misfit
 from daemon.samplers import LONGEST, Choice, choose, most_steps
 from daemon.settings import DEMO
@@ -33,7 +33,7 @@ class Lack(msgspec.Struct, frozen=True):
     suggestion: str
 
 
-Kind = Literal["lora", "image", "refiner"]
+Kind = Literal["lora", "embedding", "image", "refiner"]
 Lacks = Callable[[Kind, str], Lack | None]
 """Looks for a file of a kind by the name that a prompt gives it; answers None if it is there."""
 
@@ -54,6 +54,7 @@ def disagreements(
         yield from _overweight(job, path)
         yield from _tagged(job, path, lacks)
         yield from _without_lora(job, path, lacks)
+        yield from _without_embedding(job, path, lacks)
         yield from _beginning(job, path, lacks)
         yield from _gone_over(job, path)
         yield from _too_fine(job, path, model)
@@ -105,6 +106,15 @@ def _without_lora(job: dict[str, Any], path: str, lacks: Lacks) -> Iterator[Misf
         if isinstance(name, str) and (lack := lacks("lora", name)) is not None:
             where = f"{path}.loras[{number}].name"
             yield Misfit(path=where, message=lack.message, suggestion=lack.suggestion)
+
+
+def _without_embedding(job: dict[str, Any], path: str, lacks: Lacks) -> Iterator[Misfit]:
+    """Learned words that nobody has put there."""
+    for key in ("prompt", "negative_prompt"):
+        text = job.get(key)
+        for name in embeddings.named(text) if isinstance(text, str) else []:
+            if (lack := lacks("embedding", name)) is not None:
+                yield Misfit(path=f"{path}.{key}", message=lack.message, suggestion=lack.suggestion)
 
 
 def _beginning(job: dict[str, Any], path: str, lacks: Lacks) -> Iterator[Misfit]:

@@ -1,6 +1,7 @@
 """The files in a home that a prompt may name: whether they are there, and what is there instead."""
 
 import difflib
+from pathlib import Path
 
 from daemon import tags
 from daemon.agreement import Kind, Lack, Lacks
@@ -18,7 +19,9 @@ def lacking(home: Home) -> Lacks:
     def lacks(kind: Kind, name: str) -> Lack | None:
         match kind:
             case "lora":
-                return _lora(home, name)
+                return _small(name, home.loras, home.lora(name), "LoRA")
+            case "embedding":
+                return _small(name, home.embeddings, home.embedding(name), "embedding")
             case "image":
                 return _image(home, name)
             case "refiner":
@@ -27,13 +30,14 @@ def lacking(home: Home) -> Lacks:
     return lacks
 
 
-def _lora(home: Home, name: str) -> Lack | None:
-    if tags.is_name(name) and home.lora(name).is_file():
+def _small(name: str, folder: Path, file: Path, what: str) -> Lack | None:
+    """A single file in one of the folders of `models`."""
+    if tags.is_name(name) and file.is_file():
         return None
     wanted = name.removesuffix(_ENDING)
-    there = sorted(file.stem for file in home.loras.glob(f"*{_ENDING}"))
+    there = sorted(file.stem for file in folder.glob(f"*{_ENDING}"))
     hint = _instead(wanted, there, f"Put {wanted[:100]}{_ENDING} there.")
-    return Lack(f"there is no LoRA {name[:100]!r} in models/loras", hint)
+    return Lack(f"there is no {what} {name[:100]!r} in models/{folder.name}", hint)
 
 
 def _checkpoint(home: Home, name: str) -> Lack | None:
