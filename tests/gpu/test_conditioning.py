@@ -126,7 +126,7 @@ def test_half_precision_weighs_in_full(checkpoint: sdxl.Checkpoint) -> None:
 
 @pytest.fixture
 def learned(checkpoint: sdxl.Checkpoint, tmp_path: Path) -> dict[str, str]:
-    """Files: `fox`, which is what the encoders read for its words anyhow, and another, by both conventions."""
+    """Files: `fox`, what the encoders read for its words anyhow, and another, by the other convention."""
     pipe = checkpoint.pipe
     files = {}
     for name, keys in (("fox", ("clip_l", "clip_g")), ("trained", ("text_encoders_0", "text_encoders_1"))):
