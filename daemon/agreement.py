@@ -5,6 +5,7 @@ person should change; values of the wrong type are left to `misfits`, which tell
 """
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any, Literal, TypeGuard
 
 import msgspec
@@ -24,6 +25,7 @@ LARGEST = 4096
 USUAL_SCALE, USUAL_SECOND = 1.5, 0.4
 """Of a second pass, where the prompt does not say."""
 _SHOWN = 40
+_FEW = 8
 
 
 class Lack(msgspec.Struct, frozen=True):
@@ -109,12 +111,13 @@ def _without_lora(job: dict[str, Any], path: str, lacks: Lacks) -> Iterator[Misf
 
 
 def _without_embedding(job: dict[str, Any], path: str, lacks: Lacks) -> Iterator[Misfit]:
-    """Learned words that nobody has put there."""
+    """Learned words that nobody has put there; the first few tell as much as hundreds."""
     for key in ("prompt", "negative_prompt"):
         text = job.get(key)
-        for name in embeddings.named(text) if isinstance(text, str) else []:
-            if (lack := lacks("embedding", name)) is not None:
-                yield Misfit(path=f"{path}.{key}", message=lack.message, suggestion=lack.suggestion)
+        names = embeddings.named(text) if isinstance(text, str) else []
+        lacking = (lack for name in names if (lack := lacks("embedding", name)) is not None)
+        for lack in islice(lacking, _FEW):
+            yield Misfit(path=f"{path}.{key}", message=lack.message, suggestion=lack.suggestion)
 
 
 def _beginning(job: dict[str, Any], path: str, lacks: Lacks) -> Iterator[Misfit]:
