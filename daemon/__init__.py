@@ -71,9 +71,9 @@ queue, the tables, the page) is a fold of that log.
                 logpage: a page of them ·
                 following, replay, export · audit, with its checks, forgotten and findings · redacting:
                 words forgotten in a whole home · asking and alone: with a daemon or without
-  commands/     one module per command: submit, status, queue (cancel, pause …), doctor, samplers, sql, log,
-                replay, verify, export, rebuild, prune, redact; and what they are made of: options, terms,
-                progress, rows, handing_in, waiting, overview, findings, house, machine, weights
+  commands/     one module per command: submit, status, queue (cancel, pause …), doctor, samplers, models,
+                sql, log, replay, verify, export, rebuild, prune, redact; and what they are made of: options,
+                terms, progress, rows, handing_in, waiting, overview, findings, house, machine, weights
   gpu/          in the daemon: plan (which frames next, and which at once, PURE) · wire (the messages,
                 PURE) · process (a child and its pipes) · device (one task per device) · warm (what its
                 child holds in memory) · making (one frame's making) · stored (frames' states on disk) ·

@@ -156,3 +156,17 @@ def test_an_image_is_found_within_the_home_only(stocked: Home, tmp_path: Path) -
         assert (fault.path, fault.message[:17]) == ("$.image", "there is no image")
     assert "PNG, JPEG and WebP" in str(faults(stocked, {"prompt": "a", "image": "notes.txt"})[0].suggestion)
     assert faults(stocked, {"prompt": "a", "image": "cat.jpg"})[0].suggestion == "Did you mean `cat.png`?"
+
+
+def test_what_there_is_to_choose_from(stocked: Home) -> None:
+    """By the names that prompts use; nothing hidden, half downloaded or beside the point."""
+    stocked.checkpoints.mkdir()
+    for name in ("sdxl.safetensors", "sdxl.config/unet", "folder/unet", ".hidden", "notes.txt", "x.part"):
+        path = stocked.checkpoints / name
+        path.mkdir(parents=True) if "/" in name else path.write_bytes(b"")
+    assert stock.look(stocked) == stock.Stock(
+        checkpoints=["demo", "folder", "sdxl"],
+        loras=["add-detail-xl", "pixel art"],
+        embeddings=["negative_xl"],
+    )
+    assert stock.look(Home(stocked.root / "nowhere")).checkpoints == ["demo"]
