@@ -17,6 +17,7 @@ queue, the tables, the page) is a fold of that log.
   faults        what is wrong with a JSON text, in words and places                          PURE
   samplers      the samplers and schedulers that a prompt may name, and their pairings       PURE
   emphasis      weights and breaks in a prompt's words                                        PURE
+  embeddings    learned words in a prompt                                                     PURE
   agreement     whether the keys of a job agree with each other and with the files there are  PURE
   tags          `<lora:name:0.8>` in a prompt                                                  PURE
   stock         the files in a home that a prompt may name
@@ -70,9 +71,9 @@ queue, the tables, the page) is a fold of that log.
                 logpage: a page of them ·
                 following, replay, export · audit, with its checks, forgotten and findings · redacting:
                 words forgotten in a whole home · asking and alone: with a daemon or without
-  commands/     one module per command: submit, status, queue (cancel, pause …), doctor, samplers, sql, log,
-                replay, verify, export, rebuild, prune, redact; and what they are made of: options, terms,
-                progress, rows, handing_in, waiting, overview, findings, house, machine, weights
+  commands/     one module per command: submit, status, queue (cancel, pause …), doctor, samplers, models,
+                sql, log, replay, verify, export, rebuild, prune, redact; and what they are made of: options,
+                terms, progress, rows, handing_in, waiting, overview, findings, house, machine, weights
   gpu/          in the daemon: plan (which frames next, and which at once, PURE) · wire (the messages,
                 PURE) · process (a child and its pipes) · device (one task per device) · warm (what its
                 child holds in memory) · making (one frame's making) · stored (frames' states on disk) ·
@@ -82,9 +83,10 @@ queue, the tables, the page) is a fold of that log.
                 in the child only: child · orders · work (a batch from its begin to its ends) · passes (and
                 their checkpoints) · hardware · memory · spare (when it runs out) · reading (and how far) ·
                 sdxl · single_file · whole (no hole in it) · denoise · transfers (what a sampler sends to a
-                GPU) · conditioning · images · hires · refiner · precision · speed · loras · samplers ·
-                snapshots · view (what of a frame is shown, when) · previews · taesd · formats (pixels → PNG,
-                JPEG, WebP) · thumbnails;
+                GPU) · conditioning · embeddings · images · hires · refiner · precision · speed · loras ·
+                merging (what is put into the weights) · differences (LoHa, LoKr, DoRA …) · sgm (names of
+                layers) · samplers · snapshots · view (what of a frame is shown, when) · previews · taesd ·
+                formats (pixels → PNG, JPEG, WebP) · thumbnails;
                 in a process of its own: animation (a strip → WebP or GIF)
 
 Start with `events/types`, then `app`.

@@ -16,6 +16,7 @@ from daemon.commands import (
     doctor,
     export,
     log,
+    models,
     prune,
     queue,
     rebuild,
@@ -204,6 +205,7 @@ class _Json(logging.Formatter):
 
 
 cli.command(rich_help_panel=PROMPTS)(samplers.samplers)
+cli.command(rich_help_panel=PROMPTS)(models.models)
 cli.command(rich_help_panel=HISTORY, help=sql.HELP)(sql.sql)
 cli.command(rich_help_panel=HISTORY, help=log.HELP)(log.log)
 cli.command(rich_help_panel=HISTORY, help=export.HELP)(export.export)

@@ -5,11 +5,12 @@ person should change; values of the wrong type are left to `misfits`, which tell
 """
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any, Literal, TypeGuard
 
 import msgspec
 
-from daemon import emphasis, tags
+from daemon import embeddings, emphasis, tags
 from daemon.misfits import Misfit
 from daemon.samplers import LONGEST, Choice, choose, most_steps
 from daemon.settings import DEMO
@@ -24,6 +25,7 @@ LARGEST = 4096
 USUAL_SCALE, USUAL_SECOND = 1.5, 0.4
 """Of a second pass, where the prompt does not say."""
 _SHOWN = 40
+_FEW = 8
 
 
 class Lack(msgspec.Struct, frozen=True):
@@ -33,7 +35,7 @@ class Lack(msgspec.Struct, frozen=True):
     suggestion: str
 
 
-Kind = Literal["lora", "image", "refiner"]
+Kind = Literal["lora", "embedding", "image", "refiner"]
 Lacks = Callable[[Kind, str], Lack | None]
 """Looks for a file of a kind by the name that a prompt gives it; answers None if it is there."""
 
@@ -54,6 +56,7 @@ def disagreements(
         yield from _overweight(job, path)
         yield from _tagged(job, path, lacks)
         yield from _without_lora(job, path, lacks)
+        yield from _without_embedding(job, path, lacks)
         yield from _beginning(job, path, lacks)
         yield from _gone_over(job, path)
         yield from _too_fine(job, path, model)
@@ -105,6 +108,16 @@ def _without_lora(job: dict[str, Any], path: str, lacks: Lacks) -> Iterator[Misf
         if isinstance(name, str) and (lack := lacks("lora", name)) is not None:
             where = f"{path}.loras[{number}].name"
             yield Misfit(path=where, message=lack.message, suggestion=lack.suggestion)
+
+
+def _without_embedding(job: dict[str, Any], path: str, lacks: Lacks) -> Iterator[Misfit]:
+    """Learned words that nobody has put there; the first few tell as much as hundreds."""
+    for key in ("prompt", "negative_prompt"):
+        text = job.get(key)
+        names = embeddings.named(text) if isinstance(text, str) else []
+        lacking = (lack for name in names if (lack := lacks("embedding", name)) is not None)
+        for lack in islice(lacking, _FEW):
+            yield Misfit(path=f"{path}.{key}", message=lack.message, suggestion=lack.suggestion)
 
 
 def _beginning(job: dict[str, Any], path: str, lacks: Lacks) -> Iterator[Misfit]:

@@ -166,7 +166,7 @@ async def _until_idle(log: Log[State], inbox: Inbox) -> None:
 
 
 def _prepare(home: Home) -> None:
-    for folder in (home.frames, home.checkpoints, home.loras, home.images):
+    for folder in (home.frames, home.checkpoints, home.loras, home.embeddings, home.images):
         folder.mkdir(parents=True, exist_ok=True)
     prepare(home)
     _offer_schema(home.root / "prompt.schema.json")

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from daemon import embeddings
 from daemon.events.types import Recipe
 from daemon.samplers import SAMPLERS
 from daemon.settings import VERSION
@@ -42,6 +43,8 @@ _UPSCALER = "Lanczos"
 """A1111's word for how a second pass enlarges here."""
 _SHORT = 10
 """Digits of a checkpoint's SHA-256 by which A1111 and Civitai know it."""
+_LEARNED, _SHORT_LEARNED = "TI hashes", 12
+"""The learned words of the prompts, and digits of their files' SHA-256."""
 _NOT_SETTINGS = {"Version", "App"}
 """Which program wrote the picture says nothing of how it is to be made."""
 _NUMBER = re.compile(r"-?\d{1,40}(\.\d{1,20})?(e[+-]?\d{1,3})?", re.ASCII)
@@ -66,9 +69,9 @@ def write(recipe: Recipe) -> str:
     """The text of a finished picture."""
     fields = {**msgspec.structs.asdict(recipe.prompt), "seed": recipe.seed}
     tags = [f"<lora:{_field(lora, 'name')}:{_field(lora, 'weight'):g}>" for lora in fields.get("loras") or ()]
-    lines = [" ".join([recipe.prompt.prompt, *tags])]
+    lines = [" ".join([embeddings.bare(recipe.prompt.prompt), *tags])]
     if recipe.prompt.negative_prompt:
-        lines.append(f"{NEGATIVE} {recipe.prompt.negative_prompt}")
+        lines.append(f"{NEGATIVE} {embeddings.bare(recipe.prompt.negative_prompt)}")
     pairs = {label: fields.get(key) for label, key in _KEYS.items()}
     model = pairs.pop("Model")
     digest = recipe.model_sha256 and recipe.model_sha256[:_SHORT]
@@ -82,6 +85,9 @@ def write(recipe: Recipe) -> str:
     if (refiner := recipe.prompt.refiner) is not None:
         known = f" [{recipe.refiner_sha256[:_SHORT]}]" if recipe.refiner_sha256 else ""
         pairs |= {"Refiner": f"{refiner.model}{known}", "Refiner switch at": refiner.at}
+    learned = embeddings.named(recipe.prompt.prompt, recipe.prompt.negative_prompt)
+    sums = zip(learned, recipe.embeddings_sha256, strict=False)  # there are none in recipes from before them
+    pairs[_LEARNED] = ", ".join(f"{name}: {digest[:_SHORT_LEARNED]}" for name, digest in sums) or None
     pairs["Version"] = f"Safelight {VERSION}"
     lines.append(
         ", ".join(f"{label}: {_value(value)}" for label, value in pairs.items() if value is not None)
@@ -97,6 +103,7 @@ def read(text: str) -> Carried:
     if negative:
         carried.keys["negative_prompt"] = negative
     _take_tags(carried)
+    settings = _without_learned(carried, settings)
     for label, value in _without_refiner(carried, _without_hires(carried, settings)):
         _take(carried, label, value)
     return carried
@@ -175,6 +182,19 @@ def _without_hires(carried: Carried, settings: list[tuple[str, str]]) -> list[tu
     carried.keys["hires"] = {key: _number(said[label]) for label, key in taken.items()}
     ours = {*taken, *(["Hires upscaler"] if said.get("Hires upscaler") == _UPSCALER else [])}
     return [(label, value) for label, value in settings if label not in ours]
+
+
+def _without_learned(carried: Carried, settings: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The rest of the settings, once the words that were learned are named as such in the prompts."""
+    names = re.findall(r"([^:,]{1,200}): *[0-9a-f]+", dict(settings).get(_LEARNED, ""))
+    before = [carried.keys.get(key) for key in ("prompt", "negative_prompt")]
+    for key in ("prompt", "negative_prompt"):
+        for name in names:
+            if key in carried.keys:
+                carried.keys[key] = embeddings.mentioned(carried.keys[key], name.strip())
+    if before == [carried.keys.get(key) for key in ("prompt", "negative_prompt")]:
+        return settings
+    return [(label, value) for label, value in settings if label != _LEARNED]
 
 
 def _without_refiner(carried: Carried, settings: list[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -311,7 +311,7 @@ _FREE = {
 }  # fmt: skip
 """Keys that no rule is about unless another one stands there too, or a mark in the words."""
 _ruled = attrgetter(*(name for name in Asked.__struct_fields__ if name not in _FREE))
-_MARKS = re.compile(r"[(\[<]")
+_MARKS = re.compile(r"[(\[<]|embedding:")
 
 
 def _plain(asked: Asked) -> bool:

@@ -6,11 +6,12 @@ a prompt file is; a key that does not pass is left out and named, so that nothin
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
-from daemon import emphasis, parameters, png, sheets, workflow
+from daemon import embeddings, emphasis, parameters, png, sheets, workflow
 from daemon.agreement import Lacks, nothing_lacks
 from daemon.events.types import Recipe
 from daemon.faults import Fault, whole_fault
@@ -26,8 +27,7 @@ _LONG = 300
 _SYNTAX = {
     "words that change on the way": re.compile(
         r"(?<!\\)\[[^\[\]\n]{0,200}(:\s*\d*\.?\d+\s*|\|[^\[\]\n]{0,200})\]"
-    ),
-    "an embedding": re.compile(r"embedding:[\w.-]{1,100}"),
+    )
 }
 """What A1111 and ComfyUI read as more than words, and we do not."""
 
@@ -122,7 +122,7 @@ def _judged(carried: Carried, model: str, lacks: Lacks) -> Sheet | list[Fault]:
         for key, value in asked.items()
         if key not in keys
     ]
-    rest = [*carried.rest, *unknown]
+    rest = [*carried.rest, *unknown, *_without_learned(keys, lacks)]
     while True:
         verdict = parse(json.dumps(keys).encode(), model, lacks)
         if isinstance(verdict, Prompt):
@@ -137,6 +137,16 @@ def _judged(carried: Carried, model: str, lacks: Lacks) -> Sheet | list[Fault]:
             return verdict
         for key, fault in wrong.items():
             rest.append(f"{key}: {_shown(keys.pop(key))} ({fault.message})")
+
+
+def _without_learned(keys: dict[str, Any], lacks: Lacks) -> Iterator[str]:
+    """Take learned words that are not here out of the prompts, and name them."""
+    for key in ("prompt", "negative_prompt"):
+        text = keys.get(key)
+        for name in embeddings.named(text) if isinstance(text, str) else []:
+            if (lack := lacks("embedding", name)) is not None:
+                keys[key] = embeddings.without(keys[key], name)
+                yield f"embedding:{name} in the {key.replace('_', ' ')} ({lack.message})"
 
 
 def _brief(rest: list[str]) -> list[str]:

@@ -85,6 +85,15 @@ class Home(msgspec.Struct, frozen=True):
         return self.loras / f"{name.removesuffix('.safetensors')}.safetensors"
 
     @property
+    def embeddings(self) -> Path:
+        """Learned words: single `.safetensors` files."""
+        return self.root / "models" / "embeddings"
+
+    def embedding(self, name: str) -> Path:
+        """Where an embedding lies, whose ending may be left out."""
+        return self.embeddings / f"{name.removesuffix('.safetensors')}.safetensors"
+
+    @property
     def compiled(self) -> Path:
         """What was compiled for the devices, to be used again."""
         return self.root / "models" / "compiled"

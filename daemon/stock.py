@@ -1,15 +1,49 @@
-"""The files in a home that a prompt may name: whether they are there, and what is there instead."""
+"""The files in a home that a prompt may name: which there are, whether one is there, and what is instead."""
 
 import difflib
+from pathlib import Path
+
+import msgspec
 
 from daemon import tags
 from daemon.agreement import Kind, Lack, Lacks
-from daemon.settings import Home, resolve
+from daemon.settings import DEMO, Home, resolve
 
 _ENDING = ".safetensors"
 _NAMED = 8
 """Names that a suggestion lists at most."""
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+class Stock(msgspec.Struct, frozen=True):
+    """What there is to choose from, by the names that a prompt gives it."""
+
+    checkpoints: list[str]
+    loras: list[str]
+    embeddings: list[str]
+
+
+def look(home: Home) -> Stock:
+    """What is there now. The built-in model is always there."""
+    return Stock(
+        checkpoints=sorted({DEMO, *_checkpoints(home)}),
+        loras=_files(home.loras),
+        embeddings=_files(home.embeddings),
+    )
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(file.stem for file in folder.glob(f"[!.]*{_ENDING}"))
+
+
+def _checkpoints(home: Home) -> list[str]:
+    """Single files, and folders but for those that hold a single file's configs."""
+    entries = [entry for entry in home.checkpoints.glob("[!.]*") if entry.suffix != ".config"]
+    return sorted(entry.name.removesuffix(_ENDING) for entry in entries if _is_checkpoint(entry))
+
+
+def _is_checkpoint(entry: Path) -> bool:
+    return entry.suffix == _ENDING or entry.is_dir()
 
 
 def lacking(home: Home) -> Lacks:
@@ -18,7 +52,9 @@ def lacking(home: Home) -> Lacks:
     def lacks(kind: Kind, name: str) -> Lack | None:
         match kind:
             case "lora":
-                return _lora(home, name)
+                return _small(name, home.loras, home.lora(name), "LoRA")
+            case "embedding":
+                return _small(name, home.embeddings, home.embedding(name), "embedding")
             case "image":
                 return _image(home, name)
             case "refiner":
@@ -27,19 +63,19 @@ def lacking(home: Home) -> Lacks:
     return lacks
 
 
-def _lora(home: Home, name: str) -> Lack | None:
-    if tags.is_name(name) and home.lora(name).is_file():
+def _small(name: str, folder: Path, file: Path, what: str) -> Lack | None:
+    """A single file in one of the folders of `models`."""
+    if tags.is_name(name) and file.is_file():
         return None
     wanted = name.removesuffix(_ENDING)
-    there = sorted(file.stem for file in home.loras.glob(f"*{_ENDING}"))
-    hint = _instead(wanted, there, f"Put {wanted[:100]}{_ENDING} there.")
-    return Lack(f"there is no LoRA {name[:100]!r} in models/loras", hint)
+    hint = _instead(wanted, _files(folder), f"Put {wanted[:100]}{_ENDING} there.")
+    return Lack(f"there is no {what} {name[:100]!r} in models/{folder.name}", hint)
 
 
 def _checkpoint(home: Home, name: str) -> Lack | None:
     if tags.is_name(name) and resolve(home.checkpoint(name)).exists():
         return None
-    there = sorted(entry.name.removesuffix(_ENDING) for entry in home.checkpoints.glob("[!.]*"))
+    there = _checkpoints(home)
     hint = _instead(name.removesuffix(_ENDING), there, "Put it there, a folder or a .safetensors.")
     return Lack(f"there is no checkpoint {name[:100]!r} in models/checkpoints", hint)
 

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Annotated, Any
 
 import msgspec
+from anyio import to_thread
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
@@ -33,6 +34,7 @@ from daemon.pictures import Recent
 from daemon.projections import decisions, throughput
 from daemon.projections.laws import Refused
 from daemon.projections.state import KEPT, State
+from daemon.samplers import SAMPLERS, SCHEDULERS
 from daemon.settings import PAGE, VERSION, Settings
 from daemon.sheets import Sheet, read
 from daemon.sse import Streams
@@ -80,6 +82,7 @@ class Web:
             Route("/api/frames/{frame}/cancel", self._cancel, methods=["POST"]),
             Route("/api/inbox", self._waiting),
             Route("/api/jobs", self._submit, methods=["POST"]),
+            Route("/api/stock", self._stock),
             *Archive(self._log, self._settings).routes(),
             *Control(self._log, self._settings, self._devices, self._stages).routes(),
             *Upkeep(self._log, self._settings.home).routes(),
@@ -124,6 +127,19 @@ class Web:
         more = max(0, len(outlook.waiting) - most)
         return json(
             {"position": self._log.position, "waiting": waiting, "more": more, "ignored": outlook.ignored}
+        )
+
+    async def _stock(self, request: Request) -> Response:
+        """What a prompt may name: files of the home, samplers, schedulers; and the model if it names none."""
+        there = await to_thread.run_sync(stock.look, self._settings.home)
+        return json(
+            {
+                "position": self._log.position,
+                "model": self._settings.model,
+                **msgspec.structs.asdict(there),
+                "samplers": list(SAMPLERS.values()),
+                "schedulers": list(SCHEDULERS),
+            }
         )
 
     async def _schema(self, request: Request) -> Response:

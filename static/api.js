@@ -9,6 +9,8 @@
  * @typedef {import("./fold.js").Message} Message
  * @typedef {{ path: string, line: number, column: number, message: string, suggestion: string | null }} Fault
  * @typedef {{ job: number, frames: number[] }} Accepted
+ * @typedef {{ name: string, label: string, schedulers: string[] }} Sampler
+ * @typedef {{ model: string, checkpoints: string[], loras: string[], embeddings: string[], samplers: Sampler[], schedulers: string[] }} Stock
  * @typedef {{ waiting: { name: string, why: string }[], more: number, ignored: number }} Arrivals
  *
  * @typedef {{ position: number, total: number, next: number | null, models: string[], projects: string[], frames: Frame[] }} Page
@@ -83,6 +85,12 @@ export async function sendPrompt(prompt) {
   if (status === 0) return { trouble: `${SILENCE} Your prompt is still here: try again.` };
   return { trouble: refusal(status, body) };
 }
+
+/**
+ * What a prompt may name.
+ * @returns {Promise<Stock | Trouble>}
+ */
+export const stock = () => get("/api/stock");
 
 /**
  * A page of the history, newest first.

@@ -6,9 +6,10 @@
  * @typedef {import("./api.js").Fault} Fault
  */
 import { sendPrompt } from "./api.js";
+import { offerChoices } from "./offer.js";
 
 /** Fields whose text is a number in the prompt; text that is none is sent as it is, and refused with a reason. */
-const NUMBERS = new Set(["width", "height", "steps", "cfg_scale", "seed", "count"]);
+const NUMBERS = new Set(["width", "height", "steps", "cfg_scale", "seed", "count", "priority"]);
 
 /**
  * @param {HTMLFormElement} form
@@ -33,6 +34,7 @@ export function runForm(form, sent) {
     sent(answer.accepted);
   }
 
+  offerChoices(form);
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     send();

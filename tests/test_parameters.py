@@ -219,3 +219,21 @@ def test_every_sampler_is_read_back_from_what_others_call_it(sampler: samplers.S
         keys = parameters.read(parameters.write(replace(RECIPE, prompt=prompt))).keys
         choice = samplers.choose(keys["sampler"], keys["scheduler"])
         assert choice == samplers.Choice(sampler=sampler.name, scheduler=scheduler)
+
+
+def test_learned_words_are_written_as_a1111_knows_them_and_come_back() -> None:
+    """Bare in the prompts, with the beginnings of their files' sums in the list that Civitai reads too."""
+    prompt = replace(
+        RECIPE.prompt, prompt="a fox, embedding:soft", negative_prompt="(embedding:neg:1.2), dull"
+    )
+    recipe = replace(RECIPE, prompt=prompt, embeddings_sha256=["0123456789abcdef" * 4, "f" * 64])
+    text = parameters.write(recipe)
+    assert text.splitlines()[0] == "a fox, soft"
+    assert text.splitlines()[1] == "Negative prompt: (neg:1.2), dull"
+    assert 'TI hashes: "soft: 0123456789ab, neg: ffffffffffff"' in text
+    carried = parameters.read(text)
+    assert (carried.keys["prompt"], carried.keys["negative_prompt"]) == (
+        prompt.prompt,
+        prompt.negative_prompt,
+    )
+    assert not any("TI hashes" in line for line in carried.rest)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from daemon import png, reprints, sheets
+from daemon.agreement import Kind, Lack
 from daemon.faults import Fault
 from daemon.sheets import Sheet
 from tests.pictures import WORKFLOW, graph, pillow_texts, saved
@@ -49,6 +50,27 @@ def test_the_own_parameters_win_over_the_text_for_others() -> None:
     assert read(saved({"parameters": "other", "safelight": "{}"})).prompts[0].prompt == "other"
 
 
+def test_learned_words_are_carried_over_where_they_are_here() -> None:
+    """By ComfyUI's syntax and by A1111's list of them; the others are taken out of the prompts and named."""
+
+    def lacks(kind: Kind, name: str) -> Lack | None:
+        return Lack("nobody has it", "") if (kind, name) == ("embedding", "lost") else None
+
+    text = (
+        "a fox, embedding:lost, by soft-light\nNegative prompt: (lost:1.2), neg_xl.\n"
+        'Steps: 20, Seed: 1, Size: 512x512, TI hashes: "soft-light: 0a1b2c3d4e5f, neg_xl: 00, lost: 1f"'
+    )
+    reprint = reprints.of_picture(saved({"parameters": text}), "demo", lacks)
+    assert isinstance(reprint, Sheet)
+    prompt = reprint.prompts[0]
+    assert prompt.prompt == "a fox, by embedding:soft-light"
+    assert prompt.negative_prompt == "(:1.2), embedding:neg_xl."
+    assert reprint.not_carried == [
+        "embedding:lost in the prompt (nobody has it)",
+        "embedding:lost in the negative prompt (nobody has it)",
+    ]
+
+
 def test_a_picture_by_another_program_gives_its_prompt_and_names_the_rest() -> None:
     """What has no key, and what cannot be made, by the words that a prompt file would get."""
     settings = "Steps: 9999, Sampler: Nobody's, CFG scale: 7, Seed: -1, Size: 500x512"
@@ -61,13 +83,7 @@ def test_a_picture_by_another_program_gives_its_prompt_and_names_the_rest() -> N
         512,
     )
     assert (prompt.steps, prompt.seed, prompt.width) == (24, None, 256)
-    beginnings = [
-        "words that change on the way",
-        "an embedding",
-        "seed: -1 (",
-        "steps: 9999 (",
-        "width: 500 (",
-    ]
+    beginnings = ["words that change on the way", "seed: -1 (", "steps: 9999 (", "width: 500 ("]
     told = sorted(line for line in reprint.not_carried if not line.startswith("sampler"))
     assert [line[: len(begin)] for line, begin in zip(told, sorted(beginnings), strict=True)] == sorted(
         beginnings

@@ -19,6 +19,8 @@ def stocked(tmp_path: Path) -> Home:
     home.loras.mkdir(parents=True)
     for name in ("add-detail-xl", "pixel art"):
         (home.loras / f"{name}.safetensors").write_bytes(b"")
+    home.embeddings.mkdir()
+    (home.embeddings / "negative_xl.safetensors").write_bytes(b"")
     return home
 
 
@@ -32,6 +34,16 @@ def test_what_is_there_passes(stocked: Home) -> None:
     """With and without the ending, in the key and in the prompt."""
     loras = [{"name": "pixel art"}, {"name": "add-detail-xl.safetensors", "weight": 0.5}]
     assert faults(stocked, {"prompt": "a fox <lora:add-detail-xl:1>", "loras": loras}) == []
+
+
+def test_learned_words_must_be_there(stocked: Home) -> None:
+    """In either prompt, with and without the ending."""
+    there = "embedding:negative_xl, embedding:negative_xl.safetensors"
+    assert faults(stocked, {"prompt": f"a fox, {there}", "negative_prompt": there}) == []
+    first, second = faults(stocked, {"prompt": "embedding:negative-x", "negative_prompt": "embedding:zzz"})
+    assert (first.path, first.suggestion) == ("$.prompt", "Did you mean `negative_xl`?")
+    assert first.message == "there is no embedding 'negative-x' in models/embeddings"
+    assert (second.path, second.suggestion) == ("$.negative_prompt", "There are negative_xl.")
 
 
 def test_files_are_named_as_they_are_downloaded(stocked: Home) -> None:
@@ -144,3 +156,17 @@ def test_an_image_is_found_within_the_home_only(stocked: Home, tmp_path: Path) -
         assert (fault.path, fault.message[:17]) == ("$.image", "there is no image")
     assert "PNG, JPEG and WebP" in str(faults(stocked, {"prompt": "a", "image": "notes.txt"})[0].suggestion)
     assert faults(stocked, {"prompt": "a", "image": "cat.jpg"})[0].suggestion == "Did you mean `cat.png`?"
+
+
+def test_what_there_is_to_choose_from(stocked: Home) -> None:
+    """By the names that prompts use; nothing hidden, half downloaded or beside the point."""
+    stocked.checkpoints.mkdir()
+    for name in ("sdxl.safetensors", "sdxl.config/unet", "folder/unet", ".hidden", "notes.txt", "x.part"):
+        path = stocked.checkpoints / name
+        path.mkdir(parents=True) if "/" in name else path.write_bytes(b"")
+    assert stock.look(stocked) == stock.Stock(
+        checkpoints=["demo", "folder", "sdxl"],
+        loras=["add-detail-xl", "pixel art"],
+        embeddings=["negative_xl"],
+    )
+    assert stock.look(Home(stocked.root / "nowhere")).checkpoints == ["demo"]

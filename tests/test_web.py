@@ -16,6 +16,7 @@ from daemon.answers import MAX_BODY
 from daemon.events.types import Event, JobAccepted, QueuePaused, QueueResumed
 from daemon.projections import tables
 from daemon.projections.state import KEPT
+from daemon.samplers import SAMPLERS, SCHEDULERS
 from daemon.server import listen
 from tests.pictures import graph
 from tests.serving import PATIENCE, Site, site
@@ -183,6 +184,20 @@ async def test_what_waits_in_the_inbox_is_told_with_its_reason(
         assert waiting["why"].startswith("does not parse, rejected at ")
         assert (await client.get("/api/inbox?limit=0")).json()["more"] == 1
         tasks.cancel_scope.cancel()
+
+
+async def test_what_a_prompt_may_name_is_told(client: httpx.AsyncClient, served: Site) -> None:
+    """As it is at that moment."""
+    assert (await client.get("/api/stock")).json()["loras"] == []
+    served.home.loras.mkdir(parents=True)
+    for name in ("one", "two"):
+        (served.home.loras / f"{name}.safetensors").write_bytes(b"")
+    answer = (await client.get("/api/stock")).json()
+    assert (answer["model"], answer["checkpoints"]) == ("demo", ["demo"])
+    assert (answer["loras"], answer["embeddings"]) == (["one", "two"], [])
+    assert answer["schedulers"] == list(SCHEDULERS)
+    assert [each["name"] for each in answer["samplers"]] == list(SAMPLERS)
+    assert {"label", "schedulers"} <= answer["samplers"][0].keys()
 
 
 async def test_the_schema_is_served_for_editors(client: httpx.AsyncClient) -> None:

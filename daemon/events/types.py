@@ -154,6 +154,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Noise levels at each call of the UNet, and the one at which the last ends."""
     loras_sha256: list[str] = []
     """Of the files of the prompt's `loras`, in their order; "" for one that was changed meanwhile."""
+    embeddings_sha256: list[str] = []
+    """Of the files of the embeddings that the prompts name, in the order in which they name them first."""
     image_sha256: str | None = None
     """Of the file that the picture began with."""
     batch: int = 1

@@ -4,16 +4,20 @@ A prompt is read 75 tokens at a time, each chunk between its own begin and end m
 one behind the other, as in A1111 and ComfyUI; BREAK begins the next chunk early. A prompt that fits one
 chunk, without weights, is what `StableDiffusionXLPipeline` makes of it, bit for bit. A weight w moves a
 token's embedding to e + w · (x − e), where e is what the encoder says in that place of an empty prompt:
-ComfyUI's rule, which leaves the rest of the chunk alone.
+ComfyUI's rule, which leaves the rest of the chunk alone. Learned words stand where their name stands, never
+half in a chunk and half in the next.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from daemon import emphasis
+from daemon.embeddings import Mention, parted
+from daemon.gpu import embeddings
 from daemon.gpu.sdxl import Checkpoint
 
 
@@ -23,21 +27,40 @@ class Chunk:
 
     tokens: list[int]
     weights: list[float]
+    learned: dict[int, torch.Tensor] = field(default_factory=dict)
+    """By position: what the encoder is to read there in place of the token."""
+
+
+@dataclass(frozen=True)
+class _Token:
+    number: int
+    weight: float
+    learned: torch.Tensor | None = None
+
+
+_STAND_IN = 0
+"""The token where learned words are read: any but the mark of the end, which the encoder looks for."""
 
 
 def encode(
-    checkpoint: Checkpoint, prompt: str, negative_prompt: str, guided: bool
+    checkpoint: Checkpoint,
+    prompt: str,
+    negative_prompt: str,
+    guided: bool,
+    files: dict[str, str] | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Embeds n × 77·k × c and the pooled prompt n × p; when guided n is 2, negative first, else 1.
 
     k is the number of chunks of the longer of the two; the other is filled with empty ones. A blank negative
     prompt counts as none: SDXL's own checkpoints are then guided away from zeros rather than from an encoded
-    empty string (`force_zeros_for_empty_prompt`).
+    empty string (`force_zeros_for_empty_prompt`). `files` are those of learned words, by their names; raises
+    `BadEmbedding`.
     """
+    learned = embeddings.read(files or {})
     texts = [prompt, negative_prompt] if guided else [prompt]
     # SDXL's refiner has the second alone.
     present = [each for each in ("", "_2") if getattr(checkpoint.pipe, f"text_encoder{each}") is not None]
-    readers = [Reader(checkpoint, each) for each in present]
+    readers = [Reader(checkpoint, each, learned) for each in present]
     count = max(len(reader.chunks(text)) for reader in readers for text in texts)
     embeds, pooled = _of_text(readers, prompt, count)
     if not guided:
@@ -58,8 +81,12 @@ def _of_text(readers: list["Reader"], text: str, count: int) -> tuple[torch.Tens
 class Reader:
     """One of the two text encoders with its tokenizer."""
 
-    def __init__(self, checkpoint: Checkpoint, suffix: str) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, suffix: str, learned: embeddings.Learned | None = None
+    ) -> None:
         """`suffix` as in the parts' names."""
+        self._suffix = suffix
+        self._learned = learned or {}
         self._tokenizer: Any = getattr(checkpoint.pipe, f"tokenizer{suffix}")
         self._encoder: Any = getattr(checkpoint.pipe, f"text_encoder{suffix}")
         self._device = checkpoint.device
@@ -67,11 +94,8 @@ class Reader:
 
     def chunks(self, text: str) -> list[Chunk]:
         """The text in chunks; at least one."""
-        room = self._encoder.config.max_position_embeddings - 2
         return [
-            self._chunk(paragraph[start : start + room])
-            for paragraph in self._paragraphs(text)
-            for start in range(0, max(1, len(paragraph)), room)
+            self._chunk(tokens) for paragraph in self._paragraphs(text) for tokens in self._filled(paragraph)
         ]
 
     def read(self, text: str, count: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -81,21 +105,44 @@ class Reader:
         read = [self._read(chunk) for chunk in chunks]
         return torch.cat([embeds for embeds, _ in read], dim=1).to(self._dtype), read[0][1]
 
-    def _paragraphs(self, text: str) -> Iterator[list[tuple[int, float]]]:
-        """Tokens and their weights, between BREAKs."""
+    def _paragraphs(self, text: str) -> Iterator[list[list[_Token]]]:
+        """What stands together, between BREAKs: mostly single tokens."""
         for paragraph in emphasis.parse(text) or [[emphasis.Piece("")]]:
             yield [
-                (token, piece.weight)
+                together
                 for piece in paragraph
-                for token in self._tokenizer(piece.text, add_special_tokens=False, verbose=False).input_ids
+                for part in parted(piece.text)
+                for together in self._tokens(part, piece.weight)
             ]
 
-    def _chunk(self, tokens: list[tuple[int, float]]) -> Chunk:
+    def _tokens(self, part: str | Mention, weight: float) -> Iterator[list[_Token]]:
+        if isinstance(part, Mention):
+            rows = embeddings.rows(self._learned, part.name, self._suffix, self._encoder)
+            yield [_Token(_STAND_IN, weight, row) for row in rows]
+        else:
+            for number in self._tokenizer(part, add_special_tokens=False, verbose=False).input_ids:
+                yield [_Token(number, weight)]
+
+    def _filled(self, paragraph: list[list[_Token]]) -> list[list[_Token]]:
+        """As many in each chunk as there is room for; at least one chunk."""
+        room = self._encoder.config.max_position_embeddings - 2
+        chunks: list[list[_Token]] = [[]]
+        for together in paragraph:
+            if len(chunks[-1]) + len(together) > room:
+                chunks.append([])
+            chunks[-1] += together
+        return chunks
+
+    def _chunk(self, tokens: list[_Token]) -> Chunk:
         tokenizer, size = self._tokenizer, self._encoder.config.max_position_embeddings
-        numbers = [tokenizer.bos_token_id, *(token for token, _ in tokens), tokenizer.eos_token_id]
-        weights = [1.0, *(weight for _, weight in tokens), 1.0]
+        numbers = [tokenizer.bos_token_id, *(token.number for token in tokens), tokenizer.eos_token_id]
+        weights = [1.0, *(token.weight for token in tokens), 1.0]
         lacking = size - len(numbers)
-        return Chunk(numbers + [tokenizer.pad_token_id] * lacking, weights + [1.0] * lacking)
+        return Chunk(
+            numbers + [tokenizer.pad_token_id] * lacking,
+            weights + [1.0] * lacking,
+            {at: token.learned for at, token in enumerate(tokens, 1) if token.learned is not None},
+        )
 
     def _read(self, chunk: Chunk) -> tuple[torch.Tensor, torch.Tensor]:
         embeds, pooled = self._encoded(chunk)
@@ -111,5 +158,25 @@ class Reader:
         first of the encoder's outputs.
         """
         tokens = torch.tensor([chunk.tokens], device=self._device)
-        answer = self._encoder(tokens, output_hidden_states=True)
+        with self._reading(chunk.learned):
+            answer = self._encoder(tokens, output_hidden_states=True)
         return answer.hidden_states[-2], answer[0]
+
+    @contextmanager
+    def _reading(self, learned: dict[int, torch.Tensor]) -> Iterator[None]:
+        """Have the encoder read these in their places; nothing of it stays behind."""
+
+        def put(_layer: Any, _tokens: Any, looked_up: torch.Tensor) -> torch.Tensor:
+            read = looked_up.clone()
+            for position, row in learned.items():
+                read[0, position] = row
+            return read
+
+        if not learned:
+            yield
+            return
+        hook = self._encoder.get_input_embeddings().register_forward_hook(put)
+        try:
+            yield
+        finally:
+            hook.remove()

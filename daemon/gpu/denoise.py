@@ -109,7 +109,7 @@ class Denoised:
 def begin(checkpoint: Checkpoint, request: wire.Begin, tiled: bool = False) -> Denoise:
     """Encode the prompt and draw the noise, or put it on the image. A `cfg_scale` of 1 or less is unguided.
 
-    `tiled` is for the image, as in `decode`. Raises `images.BadImage`.
+    `tiled` is for the image, as in `decode`. Raises `images.BadImage` and `embeddings.BadEmbedding`.
     """
     distilled: int | None = checkpoint.pipe.unet.config.time_cond_proj_dim
     guided = request.cfg_scale > 1 and distilled is None
@@ -117,7 +117,7 @@ def begin(checkpoint: Checkpoint, request: wire.Begin, tiled: bool = False) -> D
     config = checkpoint.pipe.scheduler.config
     with torch.inference_mode():
         words = (request.prompt, request.negative_prompt)
-        embeds, pooled = conditioning.encode(checkpoint, *words, guided)
+        embeds, pooled = conditioning.encode(checkpoint, *words, guided, request.embeddings)
         scheduler = samplers.fresh(request.sampler, request.scheduler, config, request.seed)
         scheduler.set_timesteps(schedule(request))
         latent, skipped, digest = _origin(checkpoint, request, scheduler, embeds.dtype, generator, tiled)

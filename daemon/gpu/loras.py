@@ -2,13 +2,14 @@
 
 A file is read once for as long as it does not change. A picture without LoRAs, or with weights of 0, goes
 through the checkpoint's own layers alone, so that it is bit for bit what it was before any was loaded.
-kohya's key names (`lora_unet_…`, `lora_te1_…`) and peft's are both read; LyCORIS' other kinds are not.
+kohya's key names (`lora_unet_…`, `lora_te1_…`) and peft's are both read. What is no pair of small matrices
+(LoHa, LoKr, DoRA in kohya's form …) goes into the weights themselves (`merging`).
 """
 
 import hashlib
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 import torch
@@ -16,7 +17,7 @@ from diffusers.utils import peft_utils
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
-from daemon.gpu import memory, wire
+from daemon.gpu import differences, memory, merging, wire
 from daemon.gpu.sdxl import Checkpoint
 
 KEPT = 8
@@ -41,13 +42,31 @@ class BadLora(Exception):
 
 def apply(checkpoint: Checkpoint, wanted: list[wire.Lora]) -> None:
     """Have the checkpoint's parts work with just these. Raises `BadLora`."""
-    names = [_held(checkpoint, Path(lora.file)) for lora in wanted]
-    weights: dict[str, float] = {}
-    for name, lora in zip(names, wanted, strict=True):
-        weights[name] = weights.get(name, 0.0) + lora.weight  # one LoRA that is named twice
-    active = {name: weight for name, weight in weights.items() if weight != 0}
-    _switch(checkpoint, active)
-    _forget_old(checkpoint, keep=len(set(names)))
+    weights: dict[Path, float] = {}
+    for lora in wanted:  # one may be named twice
+        weights[Path(lora.file)] = weights.get(Path(lora.file), 0.0) + lora.weight
+    names = {path: _named(path) for path in weights}
+    changes = [
+        merging.Change(names[path], path, weight)
+        for path, weight in weights.items()
+        if names[path] not in checkpoint.adapters and _is_merged(checkpoint, path)
+    ]
+    beside = weights.keys() - {change.path for change in changes}
+    for path in [path for path in weights if path in beside]:
+        _hold(checkpoint, path, names[path])
+    _switch(checkpoint, {names[path]: weights[path] for path in beside if weights[path] != 0})
+    _forget_old(checkpoint, keep=len(beside))
+    _merge(checkpoint, [change for change in changes if change.weight != 0])
+
+
+def _merge(checkpoint: Checkpoint, changes: list[merging.Change]) -> None:
+    """Have just these in the weights themselves."""
+    changes.sort(key=lambda change: change.name)  # sums depend on their order
+    encoders = [checkpoint.pipe.text_encoder, checkpoint.pipe.text_encoder_2]
+    try:
+        merging.put(checkpoint.pipe.unet, encoders, checkpoint.merged, changes)
+    except merging.Misfit as misfit:
+        _blame(misfit.path, checkpoint, misfit.error)
 
 
 def _switch(checkpoint: Checkpoint, active: dict[str, float]) -> None:
@@ -70,48 +89,60 @@ def _mark_trainable(part: Any, trainable: bool) -> None:
             parameter.requires_grad_(trainable)
 
 
-def _held(checkpoint: Checkpoint, path: Path) -> str:
-    """What the LoRA is called in memory, read from its file if need be; it is now the one last used."""
+def _named(path: Path) -> str:
+    """What this very version of a file is called in memory."""
     try:
         status = path.stat()
     except OSError as error:
         raise BadLora(f"The LoRA {path} cannot be read: {error.strerror}.") from error
     version = f"{path} {status.st_ino} {status.st_size} {status.st_mtime_ns}"
-    name = f"lora_{hashlib.sha256(version.encode()).hexdigest()[:16]}"
+    return f"lora_{hashlib.sha256(version.encode()).hexdigest()[:16]}"
+
+
+def _hold(checkpoint: Checkpoint, path: Path, name: str) -> None:
+    """Have it in memory, read from its file if need be; it is now the one last used."""
     if name in checkpoint.adapters:
         checkpoint.adapters.remove(name)
     else:
         _read(checkpoint, path, name)
     checkpoint.adapters.append(name)
-    return name
+
+
+def _is_merged(checkpoint: Checkpoint, path: Path) -> bool:
+    """Whether a file's changes go into the weights themselves."""
+    try:
+        keys = _keys(path)
+    except Exception as error:  # noqa: BLE001  a foreign file comes up as nearly anything
+        _blame(path, checkpoint, error)
+    return differences.known(keys)
 
 
 def _read(checkpoint: Checkpoint, path: Path, name: str) -> None:
     """Load a file under a name. A file that fails leaves nothing behind."""
     try:
-        _check_keys(path)
         tensors = _scaled(load_file(path), _told(path))
         with torch.random.fork_rng(devices=[]):  # layers are made with random weights, then filled
             checkpoint.pipe.load_lora_weights(tensors, adapter_name=name)
         _check_placed(checkpoint, tensors, name)
-    except Exception as error:
-        # As with checkpoints: a foreign file comes up as nearly anything.
+    except Exception as error:  # noqa: BLE001  as above
         _forget(checkpoint, name)
-        if memory.ran_out(error):
-            raise
-        raise BadLora(
-            f"The LoRA {path} cannot be used with {checkpoint.path.name}: {_brief(error)}"
-        ) from error
+        _blame(path, checkpoint, error)
 
 
-def _check_keys(path: Path) -> None:
-    """Raise ValueError for a safetensors file of another kind."""
+def _blame(path: Path, checkpoint: Checkpoint, error: Exception) -> NoReturn:
+    """Raise what went wrong with a file as `BadLora`; lack of memory is not the file's fault."""
+    if memory.ran_out(error):
+        raise error
+    raise BadLora(f"The LoRA {path} cannot be used with {checkpoint.path.name}: {_brief(error)}") from error
+
+
+def _keys(path: Path) -> list[str]:
+    """Of a LoRA's tensors. Raises ValueError for a safetensors file of another kind."""
     with safe_open(path, "pt") as file:
         keys = list(file.keys())
-    if any(".hada_" in key or ".lokr_" in key for key in keys):
-        raise ValueError("it is a LoHa or LoKr of LyCORIS, which diffusers cannot read")
-    if not any("lora" in key.lower() for key in keys):
+    if not differences.known(keys) and not any("lora" in key.lower() for key in keys):
         raise ValueError("it is no LoRA: none of its keys is one's")
+    return keys
 
 
 def _told(path: Path) -> dict[str, Any]:

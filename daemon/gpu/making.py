@@ -18,6 +18,7 @@ from anyio.abc import TaskGroup
 from msgspec.structs import replace
 
 from daemon import pictures, png, reprints, strips
+from daemon.embeddings import named
 from daemon.events.log import Log
 from daemon.events.types import (
     CancelRequested,
@@ -118,6 +119,10 @@ class Making:
                 wire.Lora(file=str(self._home.lora(lora.name).absolute()), weight=lora.weight)
                 for lora in self._prompt.loras
             ],
+            embeddings={
+                name: str(self._home.embedding(name).absolute())
+                for name in named(self._prompt.prompt, self._prompt.negative_prompt)
+            },
             image=None if self._prompt.image is None else str(self._image(self._prompt.image)),
             hires=self._prompt.hires,
             refiner=self._refiner(),
@@ -296,6 +301,7 @@ class Making:
     async def _recipe(self, reply: wire.Final) -> Recipe:
         """Waits for the sums of weights that nobody has used before; the picture is in hand by then."""
         loras = [await lora.sha256(self._sums) for lora in self._sources.loras]
+        embeddings = [await each.sha256(self._sums) for each in self._sources.embeddings]
         refiner = self._sources.refiner
         return Recipe(
             prompt=self._prompt,
@@ -304,6 +310,7 @@ class Making:
             scheduler_config=reply.scheduler_config,
             sigmas=reply.sigmas,
             loras_sha256=[digest or "" for digest in loras],
+            embeddings_sha256=[digest or "" for digest in embeddings],
             image_sha256=reply.image_sha256,
             model_sha256=await self._sources.model.sha256(self._sums),
             refiner_sha256=None if refiner is None else await refiner.sha256(self._sums),

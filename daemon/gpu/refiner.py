@@ -46,7 +46,8 @@ def blank(state: Denoise, request: wire.Begin, refiner: Checkpoint) -> Denoise:
         scheduler.set_begin_index(done)
     guided = request.cfg_scale > 1
     with torch.inference_mode():
-        embeds, pooled = conditioning.encode(refiner, request.prompt, request.negative_prompt, guided)
+        words = (request.prompt, request.negative_prompt)
+        embeds, pooled = conditioning.encode(refiner, *words, guided, request.embeddings)
         ids = time_ids(refiner, embeds, request.width, request.height)
     return replace(
         state,

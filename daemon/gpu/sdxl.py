@@ -15,7 +15,7 @@ import msgspec
 import torch
 from safetensors import SafetensorError, safe_open
 
-from daemon.gpu import memory, previews, single_file, speed, taesd, whole
+from daemon.gpu import memory, merging, previews, single_file, speed, taesd, whole
 from daemon.settings import resolve
 
 library: Any = diffusers
@@ -58,6 +58,8 @@ class Checkpoint:
     dtype: torch.dtype
     adapters: list[str] = field(default_factory=list)
     """The LoRAs that are in memory beside it, by what `loras` calls them; the one last used last."""
+    merged: merging.Merged = field(default_factory=merging.Merged)
+    """What is in its weights that is not its own (`loras`)."""
     version: str = ""
     """Of the files that it was read from, as `wire.Begin` names it."""
     at_once: dict[object, int] = field(default_factory=dict)

@@ -33,6 +33,7 @@ _SDXL = (
 _FOREIGN = {
     "lora_unet_": "a LoRA, which goes into models/loras",
     "lora_te": "a LoRA, which goes into models/loras",
+    "lycoris_": "a LoRA, which goes into models/loras",
     "cond_stage_model.": "a Stable Diffusion 1 or 2 checkpoint",
     "double_blocks.": "a Flux model",
     "joint_blocks.": "a Stable Diffusion 3 model",

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from daemon.embeddings import named
 from daemon.gpu.sums import File, Sums
 from daemon.prompts import Prompt
 from daemon.settings import Home, resolve
@@ -46,6 +47,7 @@ class Sources:
 
     model: Weights
     loras: list[Weights]
+    embeddings: list[Weights]
     image: File | None
     refiner: Weights | None
 
@@ -53,7 +55,8 @@ class Sources:
     def versions(self) -> list[str]:
         """What a stored state depends on."""
         refiner = "" if self.refiner is None else self.refiner.version
-        return [self.model.version, *(lora.version for lora in self.loras), _version([self.image]), refiner]
+        small = [each.version for each in (*self.loras, *self.embeddings)]
+        return [self.model.version, *small, _version([self.image]), refiner]
 
 
 def look(home: Home, prompt: Prompt) -> Sources:
@@ -61,6 +64,7 @@ def look(home: Home, prompt: Prompt) -> Sources:
     return Sources(
         model=checkpoint(home.checkpoint(prompt.model)),
         loras=[_single(home.lora(lora.name)) for lora in prompt.loras],
+        embeddings=[_single(home.embedding(name)) for name in named(prompt.prompt, prompt.negative_prompt)],
         image=None if prompt.image is None or (at := home.image(prompt.image)) is None else File.at(at),
         refiner=None if prompt.refiner is None else checkpoint(home.checkpoint(prompt.refiner.model)),
     )

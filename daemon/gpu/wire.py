@@ -59,6 +59,8 @@ class Begin(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     store_every: float
     """Seconds of work between two `Stored`; 0 stores every step."""
     loras: list[Lora] = []
+    embeddings: dict[str, str] = {}
+    """The files of the learned words that the prompts name."""
     image: str | None = None
     """A picture to begin with, an absolute path."""
     strength: float = 1.0

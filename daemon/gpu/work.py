@@ -21,6 +21,7 @@ import transformers
 
 from daemon.gpu import (
     denoise,
+    embeddings,
     formats,
     hardware,
     hires,
@@ -131,7 +132,7 @@ def _failure(begin: wire.Begin, shelf: sdxl.Shelf, error: Exception) -> wire.Loa
         return wire.LoadFailed(frame=frame, attempt=attempt, model=model, message=str(error))
     kind: Literal["out_of_memory", "bad_file", "internal"] = "internal"
     message = _in_words(error)
-    if isinstance(error, loras.BadLora | images.BadImage):
+    if isinstance(error, loras.BadLora | images.BadImage | embeddings.BadEmbedding):
         kind, message = "bad_file", str(error)
     elif memory.ran_out(error):
         kind, message = "out_of_memory", too_large(begin, shelf)

@@ -5,10 +5,14 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from playwright.sync_api import Page, expect
+from safetensors.torch import save_file
 
+from daemon.samplers import SAMPLERS, SCHEDULERS
 from tests.browser.views import LONG, SHORT, begun, card, finish, order, step, submit
 from tests.daemons import Daemon
+from tests.small_model import WIDTHS
 
 PICTURES_UNTIL_FINAL = """(frame) => new Promise((resolve) => {
   const canvas = document.createElement("canvas");
@@ -193,6 +197,43 @@ def test_the_form_sends_a_prompt_and_shows_its_faults_in_place(page: Page) -> No
     said = page.locator("output").text_content() or ""
     (frame,) = re.findall(r"frame (\d+)", said)
     expect(card(page, int(frame))).to_have_attribute("data-status", "done")
+
+
+def test_the_form_offers_what_there_is(page: Page, daemon: Daemon) -> None:
+    """Files that came meanwhile, the schedulers of the chosen sampler, and what is put into the words."""
+    home = daemon.home
+    for folder in (home.loras, home.embeddings):
+        assert list(folder.iterdir()) == []
+    options = page.locator("#new-prompt summary")
+    options.click()
+    model, sampler, scheduler = (
+        page.locator(f"#new-prompt [name={name}]") for name in ("model", "sampler", "scheduler")
+    )
+    expect(model.locator("option")).to_have_text(["default: demo", "demo"])
+    expect(scheduler.locator("option")).to_have_count(1 + len(SCHEDULERS))
+    expect(page.locator("[data-adds=lora]")).to_be_hidden()
+    sampler.select_option(label="DDIM")
+    expect(scheduler.locator("option")).to_have_text(["default", *SAMPLERS["ddim"].schedulers])
+    fitting = SAMPLERS["ddim"].schedulers[-1]
+    scheduler.select_option(fitting)
+
+    learned = {"clip_l": torch.ones(1, WIDTHS[0]), "clip_g": torch.ones(1, WIDTHS[1])}
+    save_file(learned, home.embeddings / "soft.safetensors")
+    options.click()
+    options.click()
+    words = page.get_by_label("Prompt", exact=True)
+    words.fill("a blue boat,")
+    page.locator("[data-adds=embedding]").select_option("soft")
+    expect(words).to_have_value("a blue boat, embedding:soft")
+    expect(page.locator("[data-adds=embedding]")).to_have_value("")
+    page.locator("input[name=steps]").fill("2")
+    page.locator("input[name=project]").fill("boats")
+    page.get_by_role("button", name="Develop").click()
+    expect(page.locator("output")).to_have_text(re.compile(r"Job \d+ is queued"))
+    (frame,) = re.findall(r"frame (\d+)", page.locator("output").text_content() or "")
+    asked = {"prompt": "a blue boat, embedding:soft", "sampler": "ddim", "scheduler": fitting}
+    made = daemon.wait_for_type("FinalWritten", frame=int(frame))["data"]["recipe"]["prompt"]
+    assert {key: made[key] for key in (*asked, "project")} == {**asked, "project": "boats"}
 
 
 def test_a_prompt_that_was_sent_is_taken_back(page: Page, daemon: Daemon) -> None:

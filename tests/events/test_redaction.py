@@ -27,6 +27,7 @@ PLAIN = {
     "FileMissing": {"path"},
     "FinalWritten": {"path", "sha256", "pixels_sha256", "recipe.scheduler", "recipe.scheduler_config",
                      "recipe.dtype", "recipe.device", "recipe.versions", "recipe.loras_sha256",
+                     "recipe.embeddings_sha256",
                      "recipe.image_sha256", "recipe.model_sha256", "recipe.refiner_sha256", "recipe.work"},
     "FrameCancelled": {"path"},
     "FrameFailed": {"kind"},

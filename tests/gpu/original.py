@@ -1,6 +1,6 @@
 """A diffusers SDXL pipeline → one `.safetensors` in the original layout, as checkpoints are published.
 
-The names are those of Stability's `sgm` code (generative-models, `openaimodel.py`, `model.py`) and of
+The names are those of Stability's `sgm` code (generative-models, `model.py`; the UNet's by `gpu/sgm`) and of
 open_clip for the second text encoder. Only what SDXL's shape needs is here.
 """
 
@@ -11,19 +11,9 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-Tensors = dict[str, torch.Tensor]
+from daemon.gpu import sgm
 
-_RESNET = {
-    "norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1", "norm2": "out_layers.0",
-    "conv2": "out_layers.3", "conv_shortcut": "skip_connection",
-}  # fmt: skip
-_UNET = {
-    "conv_in.": "input_blocks.0.0.", "time_embedding.linear_1.": "time_embed.0.",
-    "time_embedding.linear_2.": "time_embed.2.", "add_embedding.linear_1.": "label_emb.0.0.",
-    "add_embedding.linear_2.": "label_emb.0.2.", "conv_norm_out.": "out.0.", "conv_out.": "out.2.",
-    "mid_block.resnets.0.": "middle_block.0.", "mid_block.attentions.0.": "middle_block.1.",
-    "mid_block.resnets.1.": "middle_block.2.",
-}  # fmt: skip
+Tensors = dict[str, torch.Tensor]
 
 
 def write(pipe: Any, path: Path, extra: Tensors | None = None) -> None:
@@ -58,32 +48,10 @@ def _unet(unet: Any) -> Tensors:
 
 def unet_name(name: str) -> str:
     """Of one of the UNet's weights."""
-    for ours, theirs in _UNET.items():
-        if name.startswith(ours):
-            made = theirs + name.removeprefix(ours)
-            return made if "attentions" in name else _resnet(made)
-    found = re.match(
-        r"(down|up)_blocks\.(\d)\.(resnets|attentions|downsamplers|upsamplers)\.(\d)\.(.*)", name
-    )
-    assert found, name
-    way, block, part, layer, rest = found.groups()
-    side, first = ("input_blocks", 1) if way == "down" else ("output_blocks", 0)
-    number = 3 * int(block) + int(layer) + first
-    match part:
-        case "resnets":
-            return _resnet(f"{side}.{number}.0.{rest}")
-        case "attentions":
-            return f"{side}.{number}.1.{rest}"
-        case "downsamplers":
-            return f"{side}.{3 * int(block) + 3}.0.{rest.replace('conv', 'op')}"
-        case _:
-            return f"{side}.{3 * int(block) + 2}.2.{rest}"  # SDXL has attention in every block that grows
-
-
-def _resnet(name: str) -> str:
-    for ours, theirs in _RESNET.items():
-        name = re.sub(rf"(?<=\.){ours}(?=\.)", theirs, name)
-    return name
+    layer, _, which = name.rpartition(".")
+    made = sgm.layer_name(layer)
+    assert made, name
+    return f"{made}.{which}"
 
 
 def _vae(vae: Any) -> Tensors:

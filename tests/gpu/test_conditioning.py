@@ -1,10 +1,14 @@
 """What the UNet is led by, against diffusers' own `encode_prompt` and the published rules."""
 
+from pathlib import Path
+
 import msgspec
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from daemon.gpu import conditioning, denoise, sdxl, wire
+from daemon.gpu.embeddings import BadEmbedding
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -118,3 +122,90 @@ def test_half_precision_weighs_in_full(checkpoint: sdxl.Checkpoint) -> None:
     weighed = encode(half, "a (red:1.3) fox")
     assert weighed.dtype == torch.float16
     torch.testing.assert_close(weighed.float(), encode(checkpoint, "a (red:1.3) fox"), rtol=0.02, atol=0.02)
+
+
+@pytest.fixture
+def learned(checkpoint: sdxl.Checkpoint, tmp_path: Path) -> dict[str, str]:
+    """Files: `fox`, what the encoders read for its words anyhow, and another, by the other convention."""
+    pipe = checkpoint.pipe
+    files = {}
+    for name, keys in (("fox", ("clip_l", "clip_g")), ("trained", ("text_encoders_0", "text_encoders_1"))):
+        rows = {}
+        for key, suffix in zip(keys, ("", "_2"), strict=True):
+            numbers = getattr(pipe, f"tokenizer{suffix}")("red fox", add_special_tokens=False).input_ids
+            layer = getattr(pipe, f"text_encoder{suffix}").get_input_embeddings()
+            rows[key] = layer.weight[numbers].detach().clone() * (1.0 if name == "fox" else 1.5)
+        save_file(rows, tmp_path / f"{name}.safetensors")
+        files[name] = str(tmp_path / f"{name}.safetensors")
+    return files
+
+
+def with_learned(checkpoint: sdxl.Checkpoint, prompt: str, files: dict[str, str]) -> torch.Tensor:
+    """Our embeds of a prompt that names some."""
+    with torch.inference_mode():
+        return conditioning.encode(checkpoint, prompt, "", False, files)[0]
+
+
+def test_learned_words_are_read_where_they_are_named(
+    checkpoint: sdxl.Checkpoint, learned: dict[str, str]
+) -> None:
+    """What was learned to be `red fox` is `red fox` to the bit, weighed or not, and nothing stays behind."""
+    before = encode(checkpoint, "a red fox, night")
+    assert torch.equal(with_learned(checkpoint, "a embedding:fox, night", learned), before)
+    weighed = with_learned(checkpoint, "a (embedding:fox:1.4), night", learned)
+    assert torch.equal(weighed, encode(checkpoint, "a (red fox:1.4), night"))
+    other = with_learned(checkpoint, "a embedding:trained, night", learned)
+    assert not torch.allclose(other, before, atol=1e-3)
+    assert torch.equal(encode(checkpoint, "a red fox, night"), before)
+
+
+def test_learned_words_never_stand_half_in_a_chunk(checkpoint: sdxl.Checkpoint, tmp_path: Path) -> None:
+    """What does not fit goes to the next one whole; what fits none is refused, as are other shapes."""
+    widths = [getattr(checkpoint.pipe, f"text_encoder{each}").config.hidden_size for each in ("", "_2")]
+
+    def file(rows: int, *, short: int = 0) -> dict[str, str]:
+        path = tmp_path / f"{rows}-{short}.safetensors"
+        tensors = {"clip_l": torch.ones(rows, widths[0] - short), "clip_g": torch.ones(rows, widths[1])}
+        save_file(tensors, path)
+        return {"it": str(path)}
+
+    words = "word, " * 34  # 68 tokens and more
+    room = 75 - len(tokens(checkpoint, words)) % 75
+    fits = with_learned(checkpoint, f"{words}embedding:it", file(room))
+    over = with_learned(checkpoint, f"{words}embedding:it", file(room + 1))
+    assert over.shape[1] == fits.shape[1] + 77
+    for files, sentence in (
+        (file(76), "has 76 rows; 1 to 75"),
+        (file(2, short=1), "has numbers of the shape"),
+    ):
+        with pytest.raises(BadEmbedding, match=sentence):
+            with_learned(checkpoint, "embedding:it", files)
+
+
+BROKEN: dict[str, tuple[dict[str, torch.Tensor] | None, str]] = {
+    "missing": (None, "cannot be read: No such file"),
+    "of Stable Diffusion 1": ({"emb_params": torch.ones(2, 768)}, "one of Stable Diffusion 1 or 2"),
+    "something else": ({"weight": torch.ones(2)}, "nothing for SDXL's text encoders"),
+    "of one encoder": ({"clip_g": torch.ones(2, 80)}, "has nothing for a text encoder"),
+    "uneven": ({"clip_l": torch.ones(1, 48), "clip_g": torch.ones(2, 80)}, "not as many rows"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_file_that_is_no_embedding_is_named(checkpoint: sdxl.Checkpoint, tmp_path: Path, kind: str) -> None:
+    """In one sentence, whose fault it is."""
+    tensors, sentence = BROKEN[kind]
+    path = tmp_path / "it.safetensors"
+    if tensors is not None:
+        save_file(tensors, path)
+    with pytest.raises(BadEmbedding, match=sentence):
+        with_learned(checkpoint, "embedding:it", {"it": str(path)})
+
+
+def test_a_damaged_embedding_is_named(checkpoint: sdxl.Checkpoint, tmp_path: Path) -> None:
+    """As a download that broke off."""
+    path = tmp_path / "it.safetensors"
+    save_file({"clip_l": torch.ones(2, 48), "clip_g": torch.ones(2, 80)}, path)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(BadEmbedding, match="damaged or cut off"):
+        with_learned(checkpoint, "embedding:it", {"it": str(path)})

@@ -260,7 +260,7 @@ FOREIGN: dict[str, tuple[Callable[[Path, Tensors], object], str]] = {
         lambda path, trained: save_file(
             kohya(trained, 1.0) | {"lora_unet_mid.lora_mid.weight": torch.ones(2)}, path
         ),
-        r"not been correctly renamed.*lora_unet_mid\.lora_mid",
+        "115 of its 116 layers have a place in the checkpoint; lora_unet_mid has none",
     ),
     "without a second matrix": (
         lambda path, trained: save_file(
@@ -276,9 +276,11 @@ FOREIGN: dict[str, tuple[Callable[[Path, Tensors], object], str]] = {
         lambda path, trained: save_file(trained, path, {"lora_adapter_metadata": "null"}),
         "what its header says of its alphas cannot be read",
     ),
-    "LyCORIS": (
-        lambda path, trained: save_file({"lora_unet_mid.hada_w1_a": torch.ones(2)}, path),
-        "LoHa or LoKr",
+    "of a kind that nobody shares": (
+        lambda path, trained: save_file(
+            {"lora_unet_mid_block_resnets_0_conv1.oft_blocks": torch.ones(2)}, path
+        ),
+        "changes of a kind that is not known here .oft_blocks.",
     ),
 }
 

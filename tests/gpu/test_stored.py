@@ -37,7 +37,7 @@ def test_a_state_of_another_release_is_not_used(monkeypatch: pytest.MonkeyPatch)
     ready = wire.Ready(device="cpu", versions={"torch": "2"}, work="float32")
     prompt = parse(b'{"prompt": "a fox", "seed": 1}', DEMO)
     assert isinstance(prompt, Prompt)
-    nothing = Sources(model=Weights({}, ""), loras=[], image=None, refiner=None)
+    nothing = Sources(model=Weights({}, ""), loras=[], embeddings=[], image=None, refiner=None)
     keys = []
     for version in ("0.1.0", "0.1.0", "0.2.0"):
         monkeypatch.setattr(device, "VERSION", version, raising=False)
