@@ -15,7 +15,7 @@
  * @property {(step: number) => Promise<void>} showStep  the newest kept step up to this one
  * @property {() => Promise<void>} play  from the beginning to the picture; again: stop
  * @property {() => void} leave  back to the picture
- * @property {() => void} grow  there is another step by now: whoever looks next is shown it
+ * @property {() => void} grow  there is another step by now: who looks back next is shown it, who does so already stays
  */
 import { frameStrip } from "./api.js";
 import { isStill, ofLog } from "./pictures.js";
@@ -41,20 +41,31 @@ export function makeFilm({ sheet, range, said }, id, epoch) {
   /** @type {readonly Kept[]} */
   let steps = [];
   let wanted = Infinity;
+  /** There are more steps than these by now. */
+  let stale = false;
   /** @type {ReturnType<typeof setInterval> | undefined} */
   let playing;
 
+  const isAside = () => wanted >= steps.length;
+
   function load() {
-    loading ??= fetchSteps(id, epoch).then((found) => {
-      steps = found;
-      wanted = steps.length;
-      range.max = String(steps.length);
-      range.value = range.max;
-      range.disabled = steps.length === 0;
-      tell();
-      return steps;
-    });
+    if (stale && isAside()) loading = null;
+    if (loading === null) {
+      stale = false;
+      loading = fetchSteps(id, epoch).then(take);
+    }
     return loading;
+  }
+
+  /** @param {readonly Kept[]} found */
+  function take(found) {
+    if (isAside()) wanted = found.length; // who looks back already stays at that step
+    steps = found;
+    range.max = String(steps.length);
+    range.value = String(wanted);
+    range.disabled = steps.length === 0;
+    tell();
+    return steps;
   }
 
   function tell() {
@@ -105,9 +116,7 @@ export function makeFilm({ sheet, range, said }, id, epoch) {
     showStep,
     turn: async (delta) => (await load(), stop(), show(wanted + delta)),
     leave: () => (stop(), show(steps.length)),
-    grow: () => {
-      if (wanted >= steps.length) loading = null;
-    },
+    grow: () => void (stale = true),
   };
 }
 

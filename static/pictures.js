@@ -66,6 +66,7 @@ export function developOn(sheet) {
       const [picture, turn] = [wanted, turns];
       wanted = null;
       if (picture.rank <= shown || !(await lay(sheet, picture, laidAt, () => turn === turns))) continue;
+      if (turn !== turns) continue; // it lies there, but from now on older ones may follow
       shown = picture.rank;
       laidAt = performance.now();
     }
@@ -73,7 +74,7 @@ export function developOn(sheet) {
   }
 
   return (picture, backwards = false) => {
-    if (backwards && shown !== (picture?.rank ?? 0)) {
+    if (backwards && (busy || shown !== (picture?.rank ?? 0))) { // what is on its way is another moment's
       if (!picture) clear(sheet);
       wanted = null;
       shown = 0;

@@ -58,7 +58,7 @@ def test_a_daemon_that_dies_and_comes_back_is_followed(
     page: Page, daemon: Daemon, complaints: list[str]
 ) -> None:
     """A banner with the data's age, the last picture stays; even after a 503, at which a browser gives up."""
-    frame = daemon.post("api/jobs", {**SHORT, "steps": 100, "width": 256, "height": 256}).json()["frames"][0]
+    frame = daemon.post("api/jobs", {**SHORT, "steps": 200, "width": 256, "height": 256}).json()["frames"][0]
     shown = begun(page, frame)
     assert daemon.process.stdout is not None
     daemon.kill()
@@ -73,6 +73,7 @@ def test_a_daemon_that_dies_and_comes_back_is_followed(
     daemon.arguments = ("--port", port)
     daemon.start()
     expect(banner).to_be_hidden()
+    daemon.wait_for_type("FinalWritten", frame=frame)  # as long as it goes on, however long that takes
     expect(card(page, frame)).to_have_attribute("data-status", "done")
     expect(card(page, frame)).to_contain_text("attempt 2")
     expect(card(page, frame).locator(".picture[data-kind=final]")).to_be_visible()

@@ -2,10 +2,24 @@
 
 import re
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from daemon.events.types import BY_NAME
-from tests.browser.views import LONG, SHORT, begun, card, events, finish, kept, open_view, order, submit
+from tests.browser.views import (
+    LONG,
+    SHORT,
+    begun,
+    card,
+    events,
+    finish,
+    heard,
+    kept,
+    open_view,
+    order,
+    position,
+    step,
+    submit,
+)
 from tests.daemons import Daemon
 
 
@@ -39,16 +53,34 @@ def test_the_film_of_a_running_picture_grows(page: Page, daemon: Daemon) -> None
     page.keyboard.press("[")
     film = shown.locator(".film-step")
     expect(film).to_be_visible()
-    first = int(film.get_attribute("data-step") or 0)
+    first = step(film)
+    heard(page, daemon.wait_for_step(first + 3, frame=frame)["seq"])
+    daemon.post("api/cancel", {"scope": "all"})
+    expect(shown).to_have_attribute("data-status", "cancelled")
     page.keyboard.press("]")
     expect(film).to_have_count(0)
-    daemon.wait_for(
-        lambda event: event["data"].get("frame") == frame and event["data"].get("step", 0) > first + 3
-    )
-    expect(shown).not_to_have_attribute("data-step", str(first))
     page.keyboard.press("[")
+    expect(film).to_have_attribute("data-step", str(kept(daemon, frame)[-1]))
+    assert step(film) > first
+
+
+def test_looking_back_at_a_running_picture_goes_step_by_step(page: Page, daemon: Daemon) -> None:
+    """Though more steps come while its film is on the way: each [ leads further back."""
+    (frame,) = submit(daemon, LONG)
+    shown = begun(page, frame)
+    shown.focus()
+    held: list[Route] = []
+    page.route(f"**/api/frames/{frame}/strip", lambda route: held.append(route), times=1)
+    with page.expect_request(f"**/api/frames/{frame}/strip"):
+        page.keyboard.press("[")
+    heard(page, daemon.wait_for_step(step(shown) + 2, frame=frame)["seq"])
+    held[0].continue_()
+    film = shown.locator(".film-step")
     expect(film).to_be_visible()
-    assert int(film.get_attribute("data-step") or 0) > first
+    first = step(film)
+    page.keyboard.press("[")
+    expect(film).not_to_have_attribute("data-step", str(first))
+    assert step(film) < first
 
 
 def test_pictures_side_by_side_are_locked_to_one_step(page: Page, daemon: Daemon) -> None:
@@ -67,7 +99,8 @@ def test_pictures_side_by_side_are_locked_to_one_step(page: Page, daemon: Daemon
     expect(columns.nth(0).locator(".film-step")).to_have_attribute("data-step", str(kept(daemon, short)[-1]))
     page.get_by_label("Step of all pictures").fill("6")
     for column, frame in enumerate((short, long)):
-        newest = max(step for step in kept(daemon, frame) if step <= 6)
+        steps = kept(daemon, frame)
+        newest = max((step for step in steps if step <= 6), default=steps[0])
         expect(columns.nth(column).locator(".film-step")).to_have_attribute("data-step", str(newest))
     expect(page.locator("#compare-said")).to_have_text("step 6 of 20")
 
@@ -75,6 +108,7 @@ def test_pictures_side_by_side_are_locked_to_one_step(page: Page, daemon: Daemon
 def test_a_development_is_downloaded_as_an_animation(page: Page, daemon: Daemon) -> None:
     """As WebP and as GIF, from a closer look at the picture."""
     (frame,) = finish(daemon, SHORT, steps=10)
+    heard(page, position(daemon))
     page.goto(f"{daemon.url}#/frame/{frame}")
     for form, begin in (("webp", b"RIFF"), ("gif", b"GIF8")):
         with page.expect_download() as downloading:
@@ -87,6 +121,7 @@ def test_the_strip_of_a_closer_look_leads_to_each_step(page: Page, daemon: Daemo
     """A press on a small picture shows that step; [ and ] go on from there."""
     (frame,) = finish(daemon, SHORT, steps=10)
     steps = kept(daemon, frame)
+    heard(page, position(daemon))  # a closer look is made anew when its picture ends
     page.goto(f"{daemon.url}#/frame/{frame}")
     small = page.locator("#frame .strip button")
     expect(small).to_have_count(len(steps))
@@ -118,7 +153,8 @@ def test_space_plays_the_whole_wall_through_the_log(page: Page, daemon: Daemon) 
 def test_the_wall_goes_back_to_a_moment_and_comes_back(page: Page, daemon: Daemon) -> None:
     """As it was after that event, with the picture of that step; nothing can be asked of the past."""
     (frame,) = finish(daemon, SHORT, steps=20)
-    before = events(daemon, type="PreviewWritten", frame=frame)[2]
+    previews = events(daemon, type="PreviewWritten", frame=frame)
+    before = previews[len(previews) // 2]
     moment, step = before["seq"], before["data"]["step"]
     (later,) = finish(daemon, SHORT, steps=2)
     expect(card(page, later)).to_have_attribute("data-status", "done")
@@ -138,13 +174,34 @@ def test_the_wall_goes_back_to_a_moment_and_comes_back(page: Page, daemon: Daemo
     expect(card(page, later)).to_be_visible()
 
 
+def test_a_picture_that_comes_late_does_not_cover_the_past(page: Page, daemon: Daemon) -> None:
+    """The finished one, asked for before the wall went back: to where there was none, and to a step."""
+    (frame,) = finish(daemon, SHORT, steps=20)
+    (accepted,) = events(daemon, type="JobAccepted", order="desc", limit=1)
+    preview = events(daemon, type="PreviewWritten", frame=frame)[0]
+    held: list[Route] = []
+    page.route(f"**/frames/{frame}/final*", lambda route: held.append(route))
+    picture = card(page, frame).locator(".picture")
+
+    for moment, status in ((accepted, "queued"), (preview, "running")):
+        with page.expect_request(f"**/frames/{frame}/final*"):
+            page.reload(wait_until="domcontentloaded")
+        page.get_by_label("Moment of the log").fill(str(moment["seq"]))
+        expect(card(page, frame)).to_have_attribute("data-status", status)
+        held[-1].continue_()
+        if status == "queued":
+            expect(picture).to_have_count(0)
+        else:
+            expect(picture).to_have_attribute("data-step", str(preview["data"]["step"]))
+
+
 def test_what_happens_meanwhile_is_there_on_the_way_back(page: Page, daemon: Daemon) -> None:
     """The past stands still while a new picture begins; Esc brings the present with it."""
     finish(daemon, SHORT, steps=2)
     page.get_by_label("Moment of the log").fill("2")
     expect(page.locator("body")).to_have_class(re.compile("in-past"))
     (frame,) = submit(daemon, LONG)
-    daemon.wait_for_type("PreviewWritten", frame=frame)
+    heard(page, daemon.wait_for_type("PreviewWritten", frame=frame)["seq"])
     assert frame not in order(page, "developing")
     page.keyboard.press("Escape")
     begun(page, frame)
@@ -152,6 +209,7 @@ def test_what_happens_meanwhile_is_there_on_the_way_back(page: Page, daemon: Dae
 
 def test_the_log_comes_as_it_grows_and_is_filtered(page: Page, daemon: Daemon) -> None:
     """Newest first, each event with the hash that the daemon tells, by type and by frame."""
+    finish(daemon, SHORT, steps=3)  # a daemon's first may end before it is told what its model's weights are
     (frame,) = finish(daemon, SHORT, steps=3)
     open_view(page, "Log")
     expect(page.get_by_label("Type of event").locator("option")).to_have_text(["any event", *sorted(BY_NAME)])
@@ -170,6 +228,7 @@ def test_the_log_comes_as_it_grows_and_is_filtered(page: Page, daemon: Daemon) -
     expect(page.locator("#events .event")).to_have_count(len(fitting))
     expect(page.locator("#events .words").last).to_contain_text(f"step {fitting[0]['data']['step']} of 3")
     finish(daemon, SHORT, steps=3)
+    heard(page, position(daemon))
     expect(page.locator("#events .event")).to_have_count(len(fitting))
 
 
