@@ -13,8 +13,8 @@ import anyio
 import duckdb
 import pytest
 from anyio import to_thread
-from hypothesis import HealthCheck, settings
 from hypothesis import given as hypothesis_given
+from hypothesis import settings
 from msgspec.structs import replace
 
 from daemon.events import codec, database
@@ -97,7 +97,7 @@ def in_database(history: list[Recorded]) -> duckdb.DuckDBPyConnection:
 
 
 @hypothesis_given(legal_histories)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 def test_sql_makes_the_rows_that_the_fold_makes(history: list[Event]) -> None:
     """Two ways to the same tables, for every history that the laws let happen."""
     state = State()
