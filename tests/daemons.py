@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +15,7 @@ import httpx
 
 from daemon.settings import Home
 
-TIMEOUT = 120.0
+TIMEOUT = 300.0
 """Seconds after which a wait gives up: far beyond what a slow machine needs."""
 
 Message = dict[str, Any]
@@ -71,7 +72,7 @@ class Daemon:
         """The log's events after `after`, over SSE, as they come."""
         params: dict[str, str | int] = {"after": after, "steps": "all"}
         with httpx.stream("GET", f"{self.url}api/events", params=params, timeout=TIMEOUT) as answer:
-            for line in answer.iter_lines():
+            for line in _in_time(answer):
                 message = json.loads(line[6:]) if line.startswith("data: ") else {}
                 if message and "loading" not in message:
                     yield message
@@ -79,7 +80,7 @@ class Daemon:
     def wait_for_loading(self, what: str) -> Message:
         """What the stream says beside the events, up to a device that is busy with this."""
         with httpx.stream("GET", f"{self.url}api/events", timeout=TIMEOUT) as answer:
-            for line in answer.iter_lines():
+            for line in _in_time(answer):
                 if line.startswith('data: {"loading"'):
                     for stage in json.loads(line[6:])["loading"]:
                         if stage["what"] == what:
@@ -138,6 +139,14 @@ class Daemon:
         assert self.process.stdout is not None
         self.said += self.process.stdout.read().splitlines()
         return self.process.wait(TIMEOUT)
+
+
+def _in_time(answer: httpx.Response) -> Iterator[str]:
+    """Its lines, for as long as a wait may take: the stream itself is never silent for long."""
+    ends = time.monotonic() + TIMEOUT
+    for line in answer.iter_lines():
+        yield line
+        assert time.monotonic() < ends, f"nothing that was waited for came in {TIMEOUT} s"
 
 
 def query(home: Home, sql: str) -> list[tuple[Any, ...]]:

@@ -23,7 +23,7 @@ from daemon.settings import DEMO, Home, Settings
 from daemon.stages import Stages
 from daemon.web import Web
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 """Seconds after which a wait gives up: far beyond what a slow machine needs."""
 CHEAP = DaemonStopped(reason="signal")
 

@@ -17,7 +17,7 @@ from daemon import strips
 from daemon.pictures import final_name
 from daemon.settings import Home
 from tests.conftest import furnished
-from tests.daemons import Daemon, Message, query
+from tests.daemons import TIMEOUT, Daemon, Message, query
 
 RED_CIRCLE = {"prompt": "a red circle on a blue background", "steps": 8, "seed": 7}
 QUICK = {"prompt": "a cat", "steps": 4, "seed": 1, "width": 64, "height": 64}
@@ -27,7 +27,7 @@ LONG = {"prompt": "a slow cat", "steps": 400, "seed": 2}
 def up_until_idle(home: Home) -> None:
     """Run `safelight up --until-idle` to its end."""
     command = [sys.executable, "-m", "daemon", "up", "--home", str(home.root), "--port", "0", "--until-idle"]
-    subprocess.run(command, check=True, timeout=120)
+    subprocess.run(command, check=True, timeout=TIMEOUT)
 
 
 def drop(home: Home, name: str, content: object) -> None:
@@ -209,7 +209,8 @@ def test_a_prompt_says_how_its_pictures_are_shown(shared: Daemon) -> None:
     assert shown["data"]["path"].endswith("_0_preview.jpg")
     assert shown["data"]["step"] % 3 == 0
     assert (shown["data"]["width"], shown["data"]["height"]) == (16, 16)
-    answer = httpx.get(f"{shared.url}frames/{frame}/preview?step={shown['data']['step']}")
+    address = f"{shared.url}frames/{frame}/preview?step={shown['data']['step']}"
+    answer = httpx.get(address, timeout=TIMEOUT)
     assert (answer.status_code, answer.headers["content-type"]) == (200, "image/jpeg")
     assert Image.open(io.BytesIO(answer.content)).format == "JPEG"
 
@@ -307,7 +308,7 @@ def test_a_model_that_is_not_there_fails_its_frame_with_a_reason(shared: Daemon)
 def test_a_second_daemon_on_the_same_home_is_refused_in_one_line(shared: Daemon) -> None:
     """Two writers would tear the log."""
     second = [sys.executable, "-m", "daemon", "up", "--home", str(shared.home.root), "--port", "0"]
-    ended = subprocess.run(second, capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(second, capture_output=True, text=True, timeout=TIMEOUT, check=False)
     assert ended.returncode == 1
     assert "another Safelight is running" in ended.stderr
     assert len(ended.stderr.strip().splitlines()) == 1
@@ -317,7 +318,7 @@ def test_a_port_that_is_taken_is_refused_in_one_line(shared: Daemon, tmp_path: P
     """The message says what to do."""
     port = shared.url.rstrip("/").rpartition(":")[2]
     second = [sys.executable, "-m", "daemon", "up", "--home", str(tmp_path / "other"), "--port", port]
-    ended = subprocess.run(second, capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(second, capture_output=True, text=True, timeout=TIMEOUT, check=False)
     assert ended.returncode == 1
     assert "choose another --port" in ended.stderr
 
@@ -331,7 +332,7 @@ def test_what_cannot_be_had_ends_the_daemon_in_one_line(
 ) -> None:
     """A misspelt model or device is said at once, not at the first frame and not again and again."""
     command = [sys.executable, "-m", "daemon", "up", "--home", str(home.root), "--port", "0", option, value]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
     assert ended.returncode == 1
     assert sentence in ended.stderr
     assert len(ended.stderr.strip().splitlines()) == 1

@@ -118,7 +118,11 @@ async def test_who_does_not_keep_up_is_left_to_its_own_task_there_and_then(tmp_p
 
 async def test_who_goes_is_forgotten(tmp_path: Path) -> None:
     """Without anything being told."""
-    async with site(tmp_path) as served, Stream(served.url) as first, httpx.AsyncClient() as client:
+    async with (
+        site(tmp_path) as served,
+        Stream(served.url) as first,
+        httpx.AsyncClient(timeout=PATIENCE) as client,
+    ):
         await first.next()
         async with Stream(served.url) as second:
             await second.next()

@@ -18,6 +18,7 @@ from daemon.projections import restoring
 from daemon.projections.state import State
 from daemon.settings import DEMO, Home
 from tests.houses import House, writing
+from tests.serving import PATIENCE
 
 pytestmark = pytest.mark.anyio
 GOOD = '{"prompt": "a fox"}'
@@ -54,7 +55,7 @@ async def watching(home: Home, cap: int = CAP) -> AsyncIterator[Running]:
     async with opened(home.history, State(), restoring) as log, anyio.create_task_group() as tasks:
         inbox = Inbox(home, log, DEMO, cap)
         await tasks.start(inbox.run)
-        with anyio.fail_after(60):
+        with anyio.fail_after(PATIENCE):
             yield Running(inbox, log)
         tasks.cancel_scope.cancel()
 

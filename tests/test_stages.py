@@ -7,7 +7,7 @@ import pytest
 
 from daemon.stages import Stage, Stages
 from tests.daemons import Daemon
-from tests.serving import Stream, site
+from tests.serving import PATIENCE, Stream, site
 
 
 def test_each_device_is_busy_with_one_thing() -> None:
@@ -42,7 +42,7 @@ async def test_the_stream_tells_it_beside_the_events(tmp_path: Path) -> None:
             assert told.data == {"loading": [{"device": "cpu", "what": "loading demo", "done": done}]}
         async with Stream(served.url) as late:
             assert [(await late.next()).kind for _ in range(2)] == ["snapshot", "loading"]
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(timeout=PATIENCE) as client:
             status = (await client.get(f"{served.url}/api/status")).json()
         assert status["loading"] == [{"device": "cpu", "what": "loading demo", "done": 0.5}]
 

@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 from daemon import watch
+from tests.serving import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -38,7 +39,7 @@ class Bell:
 async def watched(folder: Path) -> AsyncIterator[Bell]:
     """A watcher that is known to be listening."""
     bell = Bell()
-    with anyio.fail_after(60):
+    with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(watch.run, folder, bell.ring)
             await heard(folder, bell)
@@ -113,7 +114,7 @@ async def test_a_folder_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> N
     """Said once, not once a second."""
     bell = Bell()
     folder = tmp_path / "in"
-    with anyio.fail_after(60):
+    with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(watch.run, folder, bell.ring)
             await bell.after(1)

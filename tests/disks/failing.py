@@ -29,7 +29,7 @@ from daemon.projections import rebuilding, restoring, tables
 from daemon.projections.state import State
 
 SOURCE = Path(__file__).with_name("failing.c")
-PATIENCE = 60
+PATIENCE = 180
 
 
 @pytest.fixture(scope="session")

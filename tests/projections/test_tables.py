@@ -26,6 +26,7 @@ from daemon.projections.laws import Refused
 from daemon.projections.state import KEPT, State
 from daemon.projections.tables import TABLES
 from tests.projections.test_laws import legal_histories
+from tests.serving import PATIENCE
 from tests.stories import (
     NOON,
     accepted,
@@ -237,7 +238,7 @@ async def test_nothing_is_recalled_while_the_tables_are_made_anew(tmp_path: Path
         @staticmethod
         def remake(connection: duckdb.DuckDBPyConnection) -> None:
             begun.set()
-            asked.wait(60)
+            asked.wait(PATIENCE)
             restoring.remake(connection)
             made.set()
 
@@ -388,7 +389,7 @@ async def test_a_flush_that_is_cancelled_loses_no_row(tmp_path: Path) -> None:
         await whole_picture(log, 1)
 
         def keep_busy(connection: duckdb.DuckDBPyConnection) -> None:
-            release.wait(60)
+            release.wait(PATIENCE)
 
         async with anyio.create_task_group() as busy:
             busy.start_soon(log.transaction, keep_busy)
@@ -428,7 +429,7 @@ async def test_what_a_flush_wrote_beside_a_recall_stays_in_memory_until_its_end(
         def recall(connection: duckdb.DuckDBPyConnection, keys: Any) -> Any:
             found = restoring.recall(connection, keys)
             read.set()
-            release.wait(60)
+            release.wait(PATIENCE)
             return found
 
     async with opened(tmp_path / "history.duckdb", State(), Slow) as log:
