@@ -12,11 +12,16 @@ from typing import Any, Self
 
 import duckdb
 import httpx
+import msgspec
 
+from daemon.gpu.stored import Stored
 from daemon.settings import Home
 
 TIMEOUT = 300.0
 """Seconds after which a wait gives up: far beyond what a slow machine needs."""
+
+TRIES = 5
+"""Frames that are begun until one is struck in the middle."""
 
 Message = dict[str, Any]
 
@@ -110,6 +115,13 @@ class Daemon:
             )
         )
 
+    def wait_for_end(self, frame: int, kind: str, after: int) -> Message:
+        """The first event after `after` of this type about the frame, or its FinalWritten."""
+        return self.wait_for(
+            lambda message: message["type"] in (kind, "FinalWritten") and message["data"]["frame"] == frame,
+            after,
+        )
+
     def wait_for_types(self, kind: str, up_to: int) -> list[Message]:
         """All events of this type up to a position."""
         events = []
@@ -139,6 +151,59 @@ class Daemon:
         assert self.process.stdout is not None
         self.said += self.process.stdout.read().splitlines()
         return self.process.wait(TIMEOUT)
+
+
+def dropped(daemon: Daemon, name: str, content: object) -> tuple[int, int]:
+    """The job and the first frame that a file became."""
+    daemon.drop(name, content)
+    accepted = daemon.wait_for(
+        lambda message: message["type"] == "JobAccepted" and message["data"]["source"]["name"] == name
+    )
+    return accepted["data"]["job"], accepted["data"]["first_frame"]
+
+
+def interrupted(
+    daemon: Daemon, name: str, prompt: Message, step: int, strike: Callable[[], object], *, stored: int = 0
+) -> tuple[int, Message]:
+    """A job's first frame that was struck after a step, once every frame of the job had its state after step
+    `stored` or a later one stored, and before its end; with its FrameInterrupted.
+
+    Nobody can say when a stroke falls: a disk that takes a second for one event is enough for the frame to
+    be done. Then another one is begun.
+    """
+    for number in range(TRIES):
+        _, frame = dropped(daemon, f"{name}-{number}.json", prompt)
+        every = range(frame, frame + prompt.get("count", 1))
+        seen = _shown(daemon, frame, step)
+        while seen["type"] == "PreviewWritten" and min(_stored(daemon.home, one) for one in every) < stored:
+            seen = _shown(daemon, frame, seen["data"]["step"] + 1)
+        strike()
+        end = daemon.wait_for_end(frame, "FrameInterrupted", after=seen["seq"] - 1)
+        if end["type"] == "FrameInterrupted":
+            return frame, end
+    raise AssertionError(f"{TRIES} frames were done before they were struck")
+
+
+def _shown(daemon: Daemon, frame: int, step: int) -> Message:
+    """The frame's first preview from that step on; its FinalWritten if there is none."""
+    return daemon.wait_for(
+        lambda message: (
+            message["data"].get("frame") == frame
+            and (
+                message["type"] == "FinalWritten"
+                or (message["type"] == "PreviewWritten" and message["data"]["step"] >= step)
+            )
+        )
+    )
+
+
+def _stored(home: Home, frame: int) -> int:
+    """The step after which the frame's state was stored last."""
+    try:
+        content = (home.frames / f".frame_{frame}.state").read_bytes()
+    except FileNotFoundError:
+        return 0
+    return msgspec.msgpack.decode(content, type=Stored).step
 
 
 def _in_time(answer: httpx.Response) -> Iterator[str]:
