@@ -25,6 +25,9 @@ from daemon.web import Web
 
 PATIENCE = 180.0
 """Seconds after which a wait gives up: far beyond what a slow machine needs."""
+SOON = 15.0
+"""Seconds that no end may take, on a slow machine either: sooner than the kernel gives up a client that reads
+nothing, which is when an end would come that waited for one."""
 CHEAP = DaemonStopped(reason="signal")
 
 
