@@ -152,7 +152,7 @@ def test_cancel_in_mid_frame(child: Child, folder: Path) -> None:
 
 def test_cancel_of_a_frame_that_waits(child: Child, folder: Path) -> None:
     """A Cancel that comes before its Begin is taken up counts, and nothing is sampled."""
-    child.say(begin(folder, 7), begin(folder, 8), wire.Cancel(frame=8, attempt=1))
+    child.say(begin(folder, 7, steps=40), begin(folder, 8), wire.Cancel(frame=8, attempt=1))
     child.until(wire.Final)
     assert child.hear() == wire.Cancelled(frame=8, attempt=1, step=0)
 
