@@ -82,14 +82,21 @@ class Daemon:
                 if message and "loading" not in message:
                     yield message
 
-    def wait_for_loading(self, what: str) -> Message:
-        """What the stream says beside the events, up to a device that is busy with this."""
+    def wait_for_loading(self, what: str, if_over: Callable[[], object]) -> Message:
+        """What the stream says beside the events, up to a device that is busy with this. If the device is
+        ready by the time that we listen, `if_over` is to have it begin again.
+        """
+        over = False
         with httpx.stream("GET", f"{self.url}api/events", timeout=TIMEOUT) as answer:
             for line in _in_time(answer):
                 if line.startswith('data: {"loading"'):
-                    for stage in json.loads(line[6:])["loading"]:
+                    stages = json.loads(line[6:])["loading"]
+                    for stage in stages:
                         if stage["what"] == what:
                             return dict(stage)
+                    if not stages and not over:
+                        over = True
+                        if_over()
         raise AssertionError(f"no device was ever busy with {what}")
 
     def wait_for(self, wanted: Callable[[Message], bool], after: int = 0) -> Message:

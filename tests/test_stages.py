@@ -1,5 +1,6 @@
 """What keeps devices from sampling: told where it is asked for and to who listens, then forgotten."""
 
+import os
 from pathlib import Path
 
 import httpx
@@ -8,6 +9,7 @@ import pytest
 from daemon.stages import Stage, Stages
 from tests.daemons import Daemon
 from tests.serving import PATIENCE, Stream, site
+from tests.test_app import _child
 
 
 def test_each_device_is_busy_with_one_thing() -> None:
@@ -49,4 +51,5 @@ async def test_the_stream_tells_it_beside_the_events(tmp_path: Path) -> None:
 
 def test_a_start_is_told(daemon: Daemon) -> None:
     """torch takes its seconds: a page that is opened in them says so."""
-    assert daemon.wait_for_loading("starting torch and diffusers")["done"] is None
+    told = daemon.wait_for_loading("starting torch and diffusers", lambda: os.kill(_child(daemon), 9))
+    assert told["done"] is None
