@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as drawing
 
 from daemon.gpu import child
 from daemon.settings import Home
@@ -19,6 +21,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 child.spin_briefly()  # before anything imports torch
 # Small pictures gain nothing by a second thread, and it would take a core from whatever else tests.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# An example that is slow tells of the machine, and hypothesis would call it a fault from 0.2 s on.
+drawing.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+drawing.load_profile("any machine")
 
 
 @pytest.fixture

@@ -23,8 +23,11 @@ from daemon.settings import DEMO, Home, Settings
 from daemon.stages import Stages
 from daemon.web import Web
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 """Seconds after which a wait gives up: far beyond what a slow machine needs."""
+SOON = 15.0
+"""Seconds that no end may take, on a slow machine either: sooner than the kernel gives up a client that reads
+nothing, which is when an end would come that waited for one."""
 CHEAP = DaemonStopped(reason="signal")
 
 

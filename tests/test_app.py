@@ -17,7 +17,7 @@ from daemon import strips
 from daemon.pictures import final_name
 from daemon.settings import Home
 from tests.conftest import furnished
-from tests.daemons import Daemon, Message, query
+from tests.daemons import TIMEOUT, TRIES, Daemon, Message, dropped, interrupted, query
 
 RED_CIRCLE = {"prompt": "a red circle on a blue background", "steps": 8, "seed": 7}
 QUICK = {"prompt": "a cat", "steps": 4, "seed": 1, "width": 64, "height": 64}
@@ -27,7 +27,7 @@ LONG = {"prompt": "a slow cat", "steps": 400, "seed": 2}
 def up_until_idle(home: Home) -> None:
     """Run `safelight up --until-idle` to its end."""
     command = [sys.executable, "-m", "daemon", "up", "--home", str(home.root), "--port", "0", "--until-idle"]
-    subprocess.run(command, check=True, timeout=120)
+    subprocess.run(command, check=True, timeout=TIMEOUT)
 
 
 def drop(home: Home, name: str, content: object) -> None:
@@ -119,70 +119,75 @@ def test_a_broken_file_is_rejected_with_its_fault_and_harms_no_other(ran: Home) 
 
 def test_kill_9_in_the_middle_of_a_frame_loses_nothing(daemon: Daemon) -> None:
     """The next start makes the frame again to its end and leaves no stale preview."""
-    daemon.drop("cat.json", {**QUICK, "width": 256, "height": 256, "steps": 40})
-    daemon.wait_for_step(3)
-    daemon.kill()
-    (preview,) = daemon.home.frames.glob("*_preview.png")
+    frame, final = killed_in_the_middle(daemon)
     # As if the kill had come between the final picture's rename and its FinalWritten.
-    preview.with_name(final_name(preview.name)).write_bytes(b"a picture that no event names")
+    final.write_bytes(b"a picture that no event names")
 
     up_until_idle(daemon.home)
 
-    told = story(daemon.home, 1)
-    interrupted = told.index("FrameInterrupted")
-    assert told[interrupted : interrupted + 3] == ["FrameInterrupted", "PreviewDeleted", "FrameResumed"]
+    told = story(daemon.home, frame)
+    at = told.index("FrameInterrupted")
+    assert told[at : at + 3] == ["FrameInterrupted", "PreviewDeleted", "FrameResumed"]
     assert told[-2:] == ["FinalWritten", "PreviewDeleted"]
     assert told.count("FinalWritten") == 1
-    ((final,),) = query(daemon.home, "SELECT path FROM frames WHERE status = 'done' AND attempt = 2")
-    assert [path.name for path in daemon.home.frames.iterdir()] == [Path(final).name]
+    done = query(daemon.home, "SELECT id, path, attempt FROM frames WHERE status = 'done' ORDER BY id")
+    assert (done[-1][0], done[-1][2]) == (frame, 2)
+    assert {path.name for path in daemon.home.frames.iterdir()} == {Path(path).name for _, path, _ in done}
     starts = "SELECT type FROM events WHERE type LIKE 'Daemon%' ORDER BY seq"
-    assert query(daemon.home, starts) == [("DaemonStarted",), ("DaemonStarted",), ("DaemonStopped",)]
+    assert query(daemon.home, starts) == [*[("DaemonStarted",)] * (frame + 1), ("DaemonStopped",)]
+
+
+def killed_in_the_middle(daemon: Daemon) -> tuple[int, Path]:
+    """The frame, each in a life of its own until one is met, and where its picture would lie."""
+    for life in range(1, TRIES + 1):
+        _, frame = dropped(daemon, f"cat-{life}.json", {**QUICK, "width": 256, "height": 256, "steps": 40})
+        assert frame == life
+        daemon.wait_for_step(3, frame=frame)
+        daemon.kill()
+        for preview in daemon.home.frames.glob("*_preview.png"):
+            final = preview.with_name(final_name(preview.name))
+            if not final.exists():
+                return frame, final
+        daemon.start()
+    raise AssertionError(f"{TRIES} frames were done before the daemon was killed")
 
 
 def test_a_frame_goes_on_from_its_stored_state_after_kill_9(home: Home) -> None:
     """Whoever dies, the next one makes only the steps that were not stored, and the same pixels."""
     slow = {**QUICK, "width": 256, "height": 256, "steps": 40, "sampler": "Euler a", "count": 1}
     with Daemon(home, "--store-every", "0") as running:
-        for victim in ("daemon", "device"):
-            _, frame = dropped(running, f"{victim}.json", slow)
-            goes_on(running, frame, victim)
-        running.drop("undisturbed.json", slow)
-        done = running.wait_for_type("FinalWritten", frame=3)
+        frames = [goes_on(running, slow, victim) for victim in ("daemon", "device")]
+        _, last = dropped(running, "undisturbed.json", slow)
+        done = running.wait_for_type("FinalWritten", frame=last)
         running.wait_for_type("PreviewDeleted", after=done["seq"])
         assert running.stop() == 0
 
     *disturbed, undisturbed = pixels(home)
-    assert disturbed == [undisturbed] * 2
+    assert disturbed == [undisturbed] * (last - 1)
     assert not [path.name for path in home.frames.iterdir() if path.suffix != ".png"]
-    for frame in (1, 2):
-        *steps, last = kept(home, frame)
+    for frame in frames:
+        *steps, final = kept(home, frame)
         assert steps == sorted(set(steps))
-        assert last == 40
+        assert final == 40
 
 
-def goes_on(running: Daemon, frame: int, victim: str) -> None:
+def goes_on(running: Daemon, prompt: Message, victim: str) -> int:
     """Kill the daemon or its device's process in the middle of a frame, and see it end in another attempt."""
-    seen = running.wait_for_step(6, frame=frame)
-    if victim == "daemon":
-        running.kill()
-        running.start()
-    else:
-        os.kill(_child(running), 9)
-    interrupted = running.wait_for_type("FrameInterrupted", after=seen["seq"])
-    assert interrupted["data"]["why"] == f"{victim}_died"
-    resumed = running.wait_for_type("FrameResumed", after=seen["seq"])
+
+    def strike() -> None:
+        if victim == "daemon":
+            running.kill()
+            running.start()
+        else:
+            os.kill(_child(running), 9)
+
+    frame, met = interrupted(running, victim, prompt, 6, strike, stored=1)
+    assert met["data"]["why"] == f"{victim}_died"
+    resumed = running.wait_for_type("FrameResumed", after=met["seq"], frame=frame)
     first = running.wait_for_type("PreviewWritten", after=resumed["seq"])
     assert 0 < resumed["data"]["step"] < first["data"]["step"]
     running.wait_for_type("FinalWritten", after=first["seq"], frame=frame)
-
-
-def dropped(daemon: Daemon, name: str, content: object) -> tuple[int, int]:
-    """The job and the first frame that a file became."""
-    daemon.drop(name, content)
-    accepted = daemon.wait_for(
-        lambda message: message["type"] == "JobAccepted" and message["data"]["source"]["name"] == name
-    )
-    return accepted["data"]["job"], accepted["data"]["first_frame"]
+    return frame
 
 
 def test_a_stopped_frame_can_leave_what_there_is(shared: Daemon) -> None:
@@ -209,7 +214,8 @@ def test_a_prompt_says_how_its_pictures_are_shown(shared: Daemon) -> None:
     assert shown["data"]["path"].endswith("_0_preview.jpg")
     assert shown["data"]["step"] % 3 == 0
     assert (shown["data"]["width"], shown["data"]["height"]) == (16, 16)
-    answer = httpx.get(f"{shared.url}frames/{frame}/preview?step={shown['data']['step']}")
+    address = f"{shared.url}frames/{frame}/preview?step={shown['data']['step']}"
+    answer = httpx.get(address, timeout=TIMEOUT)
     assert (answer.status_code, answer.headers["content-type"]) == (200, "image/jpeg")
     assert Image.open(io.BytesIO(answer.content)).format == "JPEG"
 
@@ -307,7 +313,7 @@ def test_a_model_that_is_not_there_fails_its_frame_with_a_reason(shared: Daemon)
 def test_a_second_daemon_on_the_same_home_is_refused_in_one_line(shared: Daemon) -> None:
     """Two writers would tear the log."""
     second = [sys.executable, "-m", "daemon", "up", "--home", str(shared.home.root), "--port", "0"]
-    ended = subprocess.run(second, capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(second, capture_output=True, text=True, timeout=TIMEOUT, check=False)
     assert ended.returncode == 1
     assert "another Safelight is running" in ended.stderr
     assert len(ended.stderr.strip().splitlines()) == 1
@@ -317,7 +323,7 @@ def test_a_port_that_is_taken_is_refused_in_one_line(shared: Daemon, tmp_path: P
     """The message says what to do."""
     port = shared.url.rstrip("/").rpartition(":")[2]
     second = [sys.executable, "-m", "daemon", "up", "--home", str(tmp_path / "other"), "--port", port]
-    ended = subprocess.run(second, capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(second, capture_output=True, text=True, timeout=TIMEOUT, check=False)
     assert ended.returncode == 1
     assert "choose another --port" in ended.stderr
 
@@ -331,7 +337,7 @@ def test_what_cannot_be_had_ends_the_daemon_in_one_line(
 ) -> None:
     """A misspelt model or device is said at once, not at the first frame and not again and again."""
     command = [sys.executable, "-m", "daemon", "up", "--home", str(home.root), "--port", "0", option, value]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
     assert ended.returncode == 1
     assert sentence in ended.stderr
     assert len(ended.stderr.strip().splitlines()) == 1

@@ -25,6 +25,7 @@ async def test_files_that_wait_are_shown_with_their_reason_and_go_when_they_are_
         await tasks.start(shown.inbox.run)
         browser = await playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         page = await browser.new_page()
+        page.set_default_timeout(PATIENCE * 1000)
         expect.set_options(timeout=PATIENCE * 1000)
         await page.goto(shown.url)
         await expect(page.locator("#arrivals")).to_be_hidden()

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from tests.conftest import furnished
-from tests.daemons import Daemon, Message
-from tests.test_app import _child, dropped
+from tests.daemons import TRIES, Daemon, Message, dropped, interrupted
+from tests.test_app import _child
 
 QUICK = {"prompt": "a cat", "steps": 6, "width": 64, "height": 64, "seed": 1}
-SLOW = {
+SLOW: dict[str, Any] = {
     "prompt": "a slow cat",
     "steps": 40,
     "width": 128,
@@ -117,13 +117,7 @@ def test_a_checkpoint_in_memory_is_used_before_another_is_read(
 
 def test_one_that_is_stopped_leaves_the_others(batching: Daemon) -> None:
     """It can leave what there is; they go on to their ends."""
-    (first,) = queued(batching, stopped={**SLOW, "count": 3})
-    batching.post("api/queue/resume", {})
-    batching.wait_for_step(2, frame=first + 1)
-    assert (
-        batching.post(f"api/frames/{first + 1}/cancel", {"step": 2, "keep_partial": True}).status_code == 200
-    )
-    cancelled = batching.wait_for_type("FrameCancelled", frame=first + 1)
+    first, cancelled = stopped_in_the_middle(batching)
     assert Image.open(batching.home.root / cancelled["data"]["path"]).size == (128, 128)
     for frame in (first, first + 2):
         events = ended(batching, frame)
@@ -132,19 +126,31 @@ def test_one_that_is_stopped_leaves_the_others(batching: Daemon) -> None:
         assert events[-2]["seq"] > cancelled["seq"]
 
 
+def stopped_in_the_middle(daemon: Daemon) -> tuple[int, Message]:
+    """Three frames, the first one's number, and the end of the second, which was asked for in time."""
+    for number in range(TRIES):
+        (first,) = queued(daemon, **{f"stopped-{number}": {**SLOW, "count": 3}})
+        daemon.post("api/queue/resume", {})
+        daemon.wait_for_step(2, frame=first + 1)
+        wish = {"step": 2, "keep_partial": True}
+        if daemon.post(f"api/frames/{first + 1}/cancel", wish).status_code == 200:
+            end = daemon.wait_for_end(first + 1, "FrameCancelled", after=0)
+            if end["type"] == "FrameCancelled" and end["data"]["step"] < SLOW["steps"]:
+                return first, end
+    raise AssertionError(f"{TRIES} frames were done before they were stopped")
+
+
 def test_all_go_on_after_kill_9_and_none_is_blamed(batching: Daemon) -> None:
     """Each by itself, from its stored state, to the picture that it would have been within a shade."""
     (whole,) = queued(batching, whole={**SLOW, "count": 3})
     batching.post("api/queue/resume", {})
     undisturbed = [ended(batching, whole + place) for place in range(3)]
-    (first,) = queued(batching, killed={**SLOW, "count": 3})
-    batching.post("api/queue/resume", {})
-    seen = batching.wait_for_step(6, frame=first + 2)
-    os.kill(_child(batching), 9)
+    three = {**SLOW, "count": 3}
+    first, _ = interrupted(batching, "killed", three, 6, lambda: os.kill(_child(batching), 9), stored=1)
     for place in range(3):
         frame = first + place
-        interrupted = batching.wait_for_type("FrameInterrupted", frame=frame, after=seen["seq"])
-        assert (interrupted["data"]["why"], interrupted["data"]["together"]) == ("device_died", 3)
+        met = batching.wait_for_type("FrameInterrupted", frame=frame)
+        assert (met["data"]["why"], met["data"]["together"]) == ("device_died", 3)
         events = ended(batching, frame)
         assert kinds(events) == [
             "FrameCreated", "PreviewWritten", "FrameInterrupted", "PreviewDeleted",

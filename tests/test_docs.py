@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from daemon.history import reading
 from daemon.settings import Home
+from tests.daemons import TIMEOUT
 from tests.serving import site
 
 ROOT = Path(__file__).parent.parent
@@ -67,7 +68,7 @@ def test_the_readmes_first_drop_becomes_a_picture_and_its_query_runs(home: Home,
     (command,) = [block for block in blocks("sh") if block.startswith("echo")]
     subprocess.run(command, shell=True, cwd=tmp_path, check=True)
     up = [sys.executable, "-m", "daemon", "up", "--home", str(home.root), "--port", "0", "--until-idle"]
-    subprocess.run(up, check=True, timeout=120)
+    subprocess.run(up, check=True, timeout=TIMEOUT)
 
     assert (home.done / "circle.json").exists()
     assert len(list(home.frames.glob("task_1_*.png"))) == 1

@@ -15,10 +15,10 @@ from daemon.projections import restoring
 from daemon.projections.state import State
 from daemon.settings import DEMO, Home
 from tests.disks.small import fill, mounted
+from tests.serving import PATIENCE
 
 pytestmark = pytest.mark.anyio
 FILES = 40
-PATIENCE = 120
 
 
 @pytest.fixture

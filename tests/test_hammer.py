@@ -9,7 +9,7 @@ import pytest
 def hammered(*arguments: str) -> str:
     """What a run says at its end."""
     command = [sys.executable, "-m", "tests.hammer", *arguments]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=800, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return ended.stdout
 

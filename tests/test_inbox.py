@@ -10,6 +10,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from daemon import arrivals
 from daemon.drops import claimed
 from daemon.events.log import Log, opened
 from daemon.events.types import JobAccepted, JobDuplicate
@@ -18,6 +19,7 @@ from daemon.projections import restoring
 from daemon.projections.state import State
 from daemon.settings import DEMO, Home
 from tests.houses import House, writing
+from tests.serving import PATIENCE
 
 pytestmark = pytest.mark.anyio
 GOOD = '{"prompt": "a fox"}'
@@ -54,7 +56,7 @@ async def watching(home: Home, cap: int = CAP) -> AsyncIterator[Running]:
     async with opened(home.history, State(), restoring) as log, anyio.create_task_group() as tasks:
         inbox = Inbox(home, log, DEMO, cap)
         await tasks.start(inbox.run)
-        with anyio.fail_after(60):
+        with anyio.fail_after(PATIENCE):
             yield Running(inbox, log)
         tasks.cancel_scope.cancel()
 
@@ -132,6 +134,7 @@ async def test_an_inbox_removed_while_running_is_made_again_and_watched(home: Ho
                 await anyio.lowlevel.checkpoint()
             (home.inbox / "a.json").write_text(GOOD)
             await running.log.changed(seen)
+            await running.inbox.scanned()  # the file is in `done/`, and nobody moves it while the folder goes
         assert await running.types() == ["JobAccepted"] * 2
 
 
@@ -158,8 +161,9 @@ async def test_done_and_rejected_removed_while_running_are_made_again(home: Home
         assert sorted(await running.types()) == ["JobAccepted", "JobRejected"]
 
 
-async def test_a_file_is_taken_once_its_writer_closes_it(home: Home) -> None:
+async def test_a_file_is_taken_once_its_writer_closes_it(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """Though watchers tell of writes only, and what stands there was whole before."""
+    monkeypatch.setattr(arrivals, "QUIET", 2 * PATIENCE)  # nor is it taken for having been quiet for long
     async with watching(home) as running:
         with writing(home.inbox / "a.json") as descriptor:
             os.write(descriptor, GOOD.encode())

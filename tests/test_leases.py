@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from daemon.leases import undisturbed, written_to
+from tests.daemons import TIMEOUT
 from tests.houses import writing
 
 
@@ -42,7 +43,7 @@ def test_who_comes_to_write_waits_and_is_seen_and_the_signal_ends_nobody(
         while undisturbed(descriptor):
             assert writer.poll() is None
         os.close(descriptor)
-        assert writer.wait(30) == 0
+        assert writer.wait(TIMEOUT) == 0
     assert (tmp_path / "a").read_bytes() == b"xy"
 
 

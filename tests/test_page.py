@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.daemons import TIMEOUT
+
 TESTS = Path(__file__).parent / "static"
 
 
@@ -19,5 +21,7 @@ def test_the_pages_own_tests_pass() -> None:
         pytest.skip("there is no node on the PATH")
     files = sorted(TESTS.glob("*.test.js"))
     assert files
-    ended = subprocess.run([node, "--test", *files], capture_output=True, text=True, timeout=120, check=False)
+    ended = subprocess.run(
+        [node, "--test", *files], capture_output=True, text=True, timeout=TIMEOUT, check=False
+    )
     assert ended.returncode == 0, ended.stdout + ended.stderr

@@ -161,7 +161,6 @@ LINES = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp", "Zs"])
 
 
 @given(LINES, LINES | st.just(""), st.integers(0, 2**53 - 1), st.floats(0, 100), st.integers(1, 500))
-@settings(deadline=None)
 def test_what_is_written_is_read_back(words: str, negative: str, seed: int, cfg: float, steps: int) -> None:
     """Whatever stands in the prompts, tags and syntax of A1111's own aside."""
     if "<" in words + negative or any(line.startswith(parameters.NEGATIVE) for line in (words, negative)):
@@ -197,7 +196,7 @@ PIECES = st.sampled_from(
 
 
 @given(st.lists(PIECES, max_size=60).map("".join) | st.text(max_size=300))
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_no_text_breaks_the_reader(text: str) -> None:
     """Whatever a stranger's picture says, there is an answer, and it can be written as JSON."""
     carried = parameters.read(text)

@@ -14,7 +14,6 @@ WORDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 
 
 @given(WORDS, WORDS)
-@settings(deadline=None)
 def test_texts_go_in_and_come_out_and_pixels_stay(one: str, other: str) -> None:
     """By our reading and by Pillow's, whatever the words hold."""
     bare = saved()
@@ -25,7 +24,6 @@ def test_texts_go_in_and_come_out_and_pixels_stay(one: str, other: str) -> None:
 
 
 @given(WORDS)
-@settings(deadline=None)
 def test_what_pillow_writes_is_read_compressed_or_not(words: str) -> None:
     """tEXt, zTXt and both kinds of iTXt."""
     for compressed in (False, True):
@@ -45,7 +43,7 @@ def test_chunks_packed_again_are_the_same_file() -> None:
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_a_damaged_picture_is_refused_and_never_misread(data: st.DataObject) -> None:
     """One bit flipped anywhere, or the file cut anywhere."""
     whole = saved({"parameters": "a fox"})

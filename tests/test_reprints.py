@@ -158,7 +158,7 @@ def test_a_picture_without_a_prompt_is_refused_with_a_reason(data: bytes, why: s
 
 
 @given(st.binary(max_size=200), st.sampled_from(["safelight", "parameters", "prompt"]))
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_whatever_a_picture_carries_there_is_a_verdict(rubbish: bytes, keyword: str) -> None:
     """A prompt or faults, never an exception."""
     picture = png.with_texts(saved(), [png.international(keyword, rubbish.decode("utf-8", "replace"))])

@@ -59,7 +59,7 @@ def test_it_is_a_schema() -> None:
 
 
 @given(FILES | VALUES | st.lists(JOBS))
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 def test_schema_and_decoder_agree(value: Any) -> None:
     """On every value that a file can hold, in either direction."""
     verdict = read(json.dumps(value).encode(), DEMO)
@@ -81,7 +81,7 @@ SAID = st.sampled_from(
 
 
 @given(st.lists(SAID, min_size=1, max_size=2), st.sampled_from([str, str.upper, str.title]), st.booleans())
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_schema_and_decoder_know_the_same_samplers(
     said: list[str], case: Callable[[str], str], spaced: bool
 ) -> None:

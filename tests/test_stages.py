@@ -1,5 +1,6 @@
 """What keeps devices from sampling: told where it is asked for and to who listens, then forgotten."""
 
+import os
 from pathlib import Path
 
 import httpx
@@ -7,7 +8,8 @@ import pytest
 
 from daemon.stages import Stage, Stages
 from tests.daemons import Daemon
-from tests.serving import Stream, site
+from tests.serving import PATIENCE, Stream, site
+from tests.test_app import _child
 
 
 def test_each_device_is_busy_with_one_thing() -> None:
@@ -42,11 +44,12 @@ async def test_the_stream_tells_it_beside_the_events(tmp_path: Path) -> None:
             assert told.data == {"loading": [{"device": "cpu", "what": "loading demo", "done": done}]}
         async with Stream(served.url) as late:
             assert [(await late.next()).kind for _ in range(2)] == ["snapshot", "loading"]
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(timeout=PATIENCE) as client:
             status = (await client.get(f"{served.url}/api/status")).json()
         assert status["loading"] == [{"device": "cpu", "what": "loading demo", "done": 0.5}]
 
 
 def test_a_start_is_told(daemon: Daemon) -> None:
     """torch takes its seconds: a page that is opened in them says so."""
-    assert daemon.wait_for_loading("starting torch and diffusers")["done"] is None
+    told = daemon.wait_for_loading("starting torch and diffusers", lambda: os.kill(_child(daemon), 9))
+    assert told["done"] is None

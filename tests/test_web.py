@@ -10,7 +10,7 @@ import anyio
 import httpx
 import pytest
 
-from daemon import schema
+from daemon import arrivals, schema
 from daemon.address import AGENT
 from daemon.answers import MAX_BODY
 from daemon.events.types import Event, JobAccepted, QueuePaused, QueueResumed
@@ -168,9 +168,10 @@ async def test_a_key_that_came_before_is_answered_with_its_jobs(
 
 
 async def test_what_waits_in_the_inbox_is_told_with_its_reason(
-    client: httpx.AsyncClient, served: Site
+    client: httpx.AsyncClient, served: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And how many entries are ignored."""
+    monkeypatch.setattr(arrivals, "QUIET", PATIENCE)  # it must still wait when it is asked for
     (served.home.inbox / "half.json").write_text('{"prompt": "a fo')
     (served.home.inbox / "notes.txt").write_text("")
     async with anyio.create_task_group() as tasks:

@@ -14,8 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from daemon.settings import Home
 from tests.conftest import furnished
-from tests.daemons import Daemon
-from tests.test_app import dropped
+from tests.daemons import Daemon, dropped, interrupted
 
 QUICK = {"prompt": "a cat", "steps": 4, "seed": 1, "width": 64, "height": 64}
 SLOW = {
@@ -56,7 +55,7 @@ def test_a_stop_does_not_wait_for_the_sum(stocked: Home) -> None:
     with (stocked.checkpoints / "demo" / "tokenizer" / "large.safetensors").open("wb") as file:
         file.truncate(2**36)  # takes no room on the disk, and long to read
     with Daemon(stocked) as running:
-        running.drop("cat.json", {**QUICK, "steps": 400})
+        running.drop("cat.json", {**QUICK, "steps": 500})
         seen = running.wait_for_step(2)
         assert running.post(f"api/frames/{seen['data']['frame']}/cancel", {}).status_code == 200
         running.wait_for_type("FrameCancelled")
@@ -120,14 +119,16 @@ def test_a_frame_begins_anew_when_a_file_of_its_was_replaced(
     """Between a kill and the next start: no picture is made half from one and half from the other, and the
     record names the new one.
     """
-    _, disturbed = dropped(storing, f"{replace.__name__}.json", SLOW)
-    seen = storing.wait_for_step(6, frame=disturbed)
-    storing.kill()
-    replace(storing.home)
-    storing.start()
-    resumed = storing.wait_for_type("FrameResumed", after=seen["seq"])
-    assert (resumed["data"]["frame"], resumed["data"]["step"]) == (disturbed, 0)
-    made = storing.wait_for_type("FinalWritten", after=seen["seq"], frame=disturbed)["data"]
+
+    def strike() -> None:
+        storing.kill()
+        replace(storing.home)
+        storing.start()
+
+    disturbed, met = interrupted(storing, replace.__name__, SLOW, 6, strike, stored=1)
+    resumed = storing.wait_for_type("FrameResumed", after=met["seq"], frame=disturbed)
+    assert resumed["data"]["step"] == 0
+    made = storing.wait_for_type("FinalWritten", after=met["seq"], frame=disturbed)["data"]
     _, undisturbed = dropped(storing, f"{replace.__name__}-again.json", SLOW)
     whole = storing.wait_for_type("FinalWritten", frame=undisturbed)["data"]
     assert made["pixels_sha256"] == whole["pixels_sha256"]
@@ -145,14 +146,15 @@ def test_a_refiner_goes_on_after_a_kill_and_is_in_the_record(storing: Daemon) ->
     weights["conv_out.weight"] *= 0.8
     save_file(weights, path)
     refined = {**SLOW, "refiner": {"model": "other", "at": 0.3}}
-    _, disturbed = dropped(storing, "refined.json", refined)
-    seen = storing.wait_for_step(20, frame=disturbed)
-    storing.kill()
-    storing.start()
-    resumed = storing.wait_for_type("FrameResumed", after=seen["seq"])
-    assert resumed["data"]["frame"] == disturbed
+
+    def strike() -> None:
+        storing.kill()
+        storing.start()
+
+    disturbed, met = interrupted(storing, "refined", refined, 20, strike, stored=13)
+    resumed = storing.wait_for_type("FrameResumed", after=met["seq"], frame=disturbed)
     assert resumed["data"]["step"] > 12
-    made = storing.wait_for_type("FinalWritten", after=seen["seq"], frame=disturbed)
+    made = storing.wait_for_type("FinalWritten", after=met["seq"], frame=disturbed)
     finals = [
         storing.wait_for_type("FinalWritten", frame=dropped(storing, f"{name}.json", prompt)[1])["data"]
         for name, prompt in (("undisturbed", refined), ("alone", SLOW))
@@ -160,7 +162,7 @@ def test_a_refiner_goes_on_after_a_kill_and_is_in_the_record(storing: Daemon) ->
     whole, alone = finals
     assert made["data"]["pixels_sha256"] == whole["pixels_sha256"] != alone["pixels_sha256"]
     expected = {name: sum_of(checkpoints / name) for name in ("demo", "other")}
-    loads = [load for load in storing.wait_for_types("ModelLoaded", made["seq"]) if load["seq"] > seen["seq"]]
+    loads = [load for load in storing.wait_for_types("ModelLoaded", made["seq"]) if load["seq"] > met["seq"]]
     assert {load["data"]["model"]: load["data"]["sha256"] for load in loads} == expected
     assert (whole["recipe"]["refiner_sha256"], alone["recipe"]["refiner_sha256"]) == (expected["other"], None)
 

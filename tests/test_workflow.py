@@ -185,7 +185,7 @@ VALUES = st.recursive(
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_no_graph_breaks_the_reader(data: st.DataObject) -> None:
     """Any input of any node replaced by anything: it is read, or refused with a reason."""
     nodes: dict[str, Any] = graph()

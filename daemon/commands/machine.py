@@ -17,6 +17,8 @@ from daemon.settings import Home, Settings
 GIB = 2**30
 PROBE_PATIENCE = 120.0
 """Seconds for importing torch from a cold disk."""
+ANSWER_PATIENCE = 2.0
+"""Seconds that whoever has the usual port gets to say that it is a daemon."""
 MEMORY_FOR_SDXL = 8 * GIB
 """SDXL's weights are 7 GB in half precision, and pass through main memory on their way to a GPU."""
 USUAL_PORT = Settings(home=Home(Path())).port
@@ -132,7 +134,9 @@ def _whose(port: int) -> str:
     import httpx
 
     try:
-        health = httpx.get(f"http://127.0.0.1:{port}/api/health", timeout=2, trust_env=False).json()
+        health = httpx.get(
+            f"http://127.0.0.1:{port}/api/health", timeout=ANSWER_PATIENCE, trust_env=False
+        ).json()
     except (httpx.HTTPError, ValueError):
         return "taken by another program"
     return "the daemon of another home" if "epoch" in health else "taken by another program"

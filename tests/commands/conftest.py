@@ -12,6 +12,8 @@ from daemon.settings import Home
 from tests.daemons import TIMEOUT, Daemon
 from tests.history.homes import made
 
+SLOW = ("--steps", "500", "--width", "512", "--height", "512")
+"""A picture that is still being made some commands later, though each of them takes its time to begin."""
 SAFELIGHT = Path(sys.executable).with_name("safelight")
 
 Typed = subprocess.CompletedProcess[str]

@@ -11,8 +11,8 @@ import pytest
 from daemon.commands import house, machine, weights
 from daemon.commands.findings import Finding
 from daemon.settings import Home
-from tests.commands.conftest import Type, typed
-from tests.daemons import Daemon
+from tests.commands.conftest import SLOW, Type, typed
+from tests.daemons import TIMEOUT, Daemon
 
 
 def said(findings: Iterable[Finding]) -> dict[str, Finding]:
@@ -57,6 +57,7 @@ def test_a_broken_home_without_a_daemon_is_told_what_to_do(nowhere: Home, demo_c
 
 def test_a_port_is_free_ours_or_someones(shared: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
     """And whose, where that can be known."""
+    monkeypatch.setattr(machine, "ANSWER_PATIENCE", TIMEOUT)
 
     def told(port: int) -> Finding:
         monkeypatch.setattr(machine, "USUAL_PORT", port)
@@ -73,7 +74,7 @@ def test_a_port_is_free_ours_or_someones(shared: Daemon, monkeypatch: pytest.Mon
 
 def test_what_is_stale_is_told_from_what_is_being_made(shared: Daemon, safelight: Type) -> None:
     """The preview of a running frame is none."""
-    job = safelight("submit", "a slow cat", "--steps", "500").stdout.removeprefix("job ").strip()
+    job = safelight("submit", "a slow cat", *SLOW).stdout.removeprefix("job ").strip()
     shared.wait_for_type("PreviewWritten", job=int(job))
     running = house.Running(shared.home)
     assert said(house.stale(shared.home, running))["previews"].state == "good"

@@ -4,7 +4,7 @@ import getpass
 import json
 
 from daemon.settings import Home
-from tests.commands.conftest import Type, typed
+from tests.commands.conftest import SLOW, Type, typed
 from tests.daemons import Daemon
 
 SMALL = ("--width", "64", "--height", "64", "--steps", "2")
@@ -34,7 +34,7 @@ def test_a_pause_holds_across_a_restart_until_it_is_resumed(shared: Daemon, safe
 
 def test_cancel_ends_a_job_a_picture_or_everything(shared: Daemon, safelight: Type) -> None:
     """By number, and each says which frames it was; nothing left to cancel is no error."""
-    slow = json.loads(safelight("submit", "a slow cat", "--steps", "500", "--count", "4", "--json").stdout)
+    slow = json.loads(safelight("submit", "a slow cat", *SLOW, "--count", "4", "--json").stdout)
     running, second, *others = slow["frames"]
     shared.wait_for_type("PreviewWritten", frame=running)
     assert safelight("cancel", "--frame", str(second)).stdout == f"cancelled: frame {second}\n"

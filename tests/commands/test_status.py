@@ -8,7 +8,7 @@ import pytest
 
 from daemon.commands import overview
 from daemon.commands.overview import Overview
-from tests.commands.conftest import Type
+from tests.commands.conftest import SLOW, Type
 from tests.daemons import Daemon
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -112,7 +112,7 @@ def test_a_long_prompt_gives_way_to_the_numbers(
 def test_the_status_of_a_real_daemon(shared: Daemon, safelight: Type) -> None:
     """While it runs: step of steps, and seconds left once the pace is known."""
     assert 'nothing to do; queue a picture with: safelight submit "a red fox"' in safelight("status").stdout
-    safelight("submit", "a slow cat", "--steps", "500", "--count", "2")
+    safelight("submit", "a slow cat", *SLOW, "--count", "2")
     shared.wait_for_step(5)
     status = json.loads(safelight("status", "--json").stdout)
     running, waiting = status["frames"]

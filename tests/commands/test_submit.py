@@ -10,7 +10,7 @@ import pytest
 
 from daemon.prompts import Prompt, parse
 from daemon.settings import Home
-from tests.commands.conftest import SAFELIGHT, Type, typed
+from tests.commands.conftest import SAFELIGHT, SLOW, Type, typed
 from tests.daemons import TIMEOUT, Daemon
 from tests.pictures import WORKFLOW, pillow_texts, saved
 
@@ -149,7 +149,7 @@ def test_a_failed_or_cancelled_picture_is_exit_code_1(shared: Daemon, safelight:
     failed = safelight("submit", "a fox", "--model", "nowhere", "--wait")
     assert failed.returncode == 1
     assert "failed: There is no checkpoint" in failed.stdout
-    with Waiter(shared.home, "--steps", "500") as waiter:
+    with Waiter(shared.home, *SLOW) as waiter:
         frame = shared.wait_for_type("FrameCreated", job=int(waiter.line.removeprefix("job ")))["data"][
             "frame"
         ]
@@ -181,7 +181,7 @@ class Waiter:
 
 def test_ctrl_c_while_waiting_leaves_the_job_running_and_says_so(shared: Daemon, safelight: Type) -> None:
     """130, and how to end it."""
-    with Waiter(shared.home, "--steps", "500") as waiter:
+    with Waiter(shared.home, *SLOW) as waiter:
         job = int(waiter.line.removeprefix("job "))
         began = shared.wait_for_type("FrameCreated", job=job)
         waiter.process.send_signal(signal.SIGINT)
@@ -194,7 +194,7 @@ def test_ctrl_c_while_waiting_leaves_the_job_running_and_says_so(shared: Daemon,
 
 def test_a_daemon_that_ends_is_told_to_who_waits(shared: Daemon, safelight: Type) -> None:
     """3: the job goes on at its next start."""
-    with Waiter(shared.home, "--steps", "500") as waiter:
+    with Waiter(shared.home, *SLOW) as waiter:
         assert shared.stop() == 0
         _, said = waiter.process.communicate(timeout=TIMEOUT)
     assert waiter.process.returncode == 3

@@ -6,6 +6,7 @@ is told, a line at a time: run as `python -m tests.disks.failing PATH`.
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -29,7 +30,7 @@ from daemon.projections import rebuilding, restoring, tables
 from daemon.projections.state import State
 
 SOURCE = Path(__file__).with_name("failing.c")
-PATIENCE = 60
+PATIENCE = 180
 
 
 @pytest.fixture(scope="session")
@@ -88,6 +89,16 @@ class Writer:
         """Wait until it has ended by itself; what it said."""
         _, said = self.process.communicate(timeout=PATIENCE)
         return said
+
+    @contextmanager
+    def halted(self) -> Iterator[None]:
+        """None of its threads does anything while the block runs: its files are those of one moment."""
+        self.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WNOWAIT)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     @contextmanager
     def failing(self, call: str, name: str, error: int = errno.EIO) -> Iterator[None]:

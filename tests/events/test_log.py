@@ -21,6 +21,7 @@ from daemon.events.store import Store
 from daemon.events.types import DaemonStarted, DaemonStopped, Event
 from daemon.projections.laws import Refused
 from daemon.projections.state import State
+from tests.serving import PATIENCE
 from tests.stories import accepted, cancel_requested, cancelled, created, finished
 
 pytestmark = pytest.mark.anyio
@@ -211,7 +212,7 @@ async def test_the_database_follows_by_itself_and_is_sealed_when_it_is_due(
     monkeypatch.setattr("daemon.events.store.SEAL_AT", 1)
     async with log_at(tmp_path / "history.duckdb") as log:
         await log.append(STOPPED)
-        with anyio.fail_after(60):
+        with anyio.fail_after(PATIENCE):
             await sealed.wait()
         assert [one.last for one in segments.found(tmp_path / "history")] == [1]
 

@@ -32,9 +32,10 @@ def writer(shim: Path, path: Path, tmp_path: Path) -> Iterator[Writer]:
         yield writer
 
 
-def held(path: Path, copy: Path) -> list[int]:
+def held(writer: Writer, path: Path, copy: Path) -> list[int]:
     """What the files hold if the machine stops now: opened elsewhere, as the next start would."""
-    shutil.copytree(path.parent, copy, ignore=shutil.ignore_patterns("ballast"))
+    with writer.halted():
+        shutil.copytree(path.parent, copy, ignore=shutil.ignore_patterns("ballast"))
     store = Store(copy / path.name)
     rows = store.read(0, 10**6)
     store.close()
@@ -44,7 +45,7 @@ def held(path: Path, copy: Path) -> list[int]:
 
 def check(writer: Writer, told: list[int], path: Path, copy: Path) -> list[int]:
     """Everything told is held, without a gap; answers what is."""
-    seqs = held(path, copy)
+    seqs = held(writer, path, copy)
     assert seqs == list(range(1, len(seqs) + 1))
     assert set(told) <= set(seqs)
     answer = writer.ask("read")
@@ -98,7 +99,7 @@ def test_what_the_database_will_not_take_is_there_when_it_is_open_again(
         assert writer.ask("append 2").value == [4, 5]
         assert writer.ask("seal").error is not None
         assert "cannot be opened" in str(writer.ask("append 1").error)
-        assert held(path, tmp_path / "while") == [1, 2, 3, 4, 5]
+        assert held(writer, path, tmp_path / "while") == [1, 2, 3, 4, 5]
     assert writer.ask("append 1").value == [6]
     assert writer.ask("read").value == [1, 2, 3, 4, 5, 6]
     assert writer.ask("rebuild").value == 6
@@ -112,7 +113,7 @@ def test_what_was_in_doubt_is_told_to_nobody_and_settled_once(
     with writer.failing("sync", "history.journal"), writer.failing("cut", "history.journal"):
         assert "could not be written" in str(writer.ask("append 2").error)
     assert writer.ask("append 1").value == [6]
-    assert writer.ask("read").value == [1, 2, 3, 4, 5, 6] == held(path, tmp_path / "after")
+    assert writer.ask("read").value == [1, 2, 3, 4, 5, 6] == held(writer, path, tmp_path / "after")
     assert writer.ask("rebuild").value == 6
 
 

@@ -108,11 +108,7 @@ def attempted(
     return endings, said
 
 
-@settings(
-    max_examples=25,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @example(asked=[{**FOX, "seed": seed} for seed in range(4)], plan={2: "full twice"})
 @example(
     asked=[{**FOX, "seed": seed} for seed in range(3)], plan={1: "full once", 2: ("keep", 1), 3: "death"}

@@ -148,7 +148,7 @@ def test_what_keeps_pictures_apart(checkpoint: sdxl.Checkpoint, plain: wire.Begi
     assert not alike(negative_prompt="grey BREAK dull")
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @drawn(st.sampled_from(SAMPLERS), st.lists(st.tuples(st.integers(1, 7), st.booleans()), max_size=12))
 def test_any_company_at_any_step(
     checkpoint: sdxl.Checkpoint, plain: wire.Begin, sampler: str, rounds: list[tuple[int, bool]]

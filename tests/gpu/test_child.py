@@ -16,8 +16,10 @@ from PIL import Image
 
 from daemon.gpu import wire
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 """Seconds until a silent child fails the test."""
+ENDLESS = 50_000
+"""Steps that take longer than anyone waits here."""
 Kind = TypeVar("Kind", bound=wire.Reply)
 
 
@@ -95,7 +97,7 @@ def begin(folder: Path, frame: int, **changes: object) -> wire.Begin:
     request: dict[str, object] = {
         "attempt": 1, "prompt": "a red circle on a blue background", "negative_prompt": "", "width": 64,
         "height": 48, "steps": 4, "cfg_scale": 5.0, "seed": 7, "sampler": "euler",
-        "scheduler": "normal", "store_every": 5.0,
+        "scheduler": "normal", "store_every": 3600.0,
     }  # fmt: skip
     return wire.Begin(frame=frame, model=str(folder), **{**request, **changes})  # type: ignore[arg-type]  # fields
 
@@ -133,12 +135,14 @@ def test_a_seed_is_a_picture(child: Child, folder: Path) -> None:
 
 
 def test_cancel_in_mid_frame(child: Child, folder: Path) -> None:
-    """A Cancel ends a long frame within steps, at that of its last preview; the next one runs at once."""
-    child.say(begin(folder, 5, steps=1000))
+    """A Cancel ends a long frame, at the step of its last preview, and the next one runs at once. How soon it
+    is heard here depends on the machine; `test_work` sees that the frame then ends within a step.
+    """
+    child.say(begin(folder, 5, steps=ENDLESS))
     _, first = child.until(wire.Preview)
     child.say(wire.Cancel(frame=5, attempt=1), begin(folder, 6))
     shown, cancelled = child.until(wire.Cancelled)
-    assert cancelled.step - first.step < 50
+    assert cancelled.step < ENDLESS
     last = [first, *(reply for reply in shown if isinstance(reply, wire.Preview))][-1]
     assert (cancelled.frame, cancelled.step) == (5, last.step)
     before, final = child.until(wire.Final)
@@ -148,7 +152,7 @@ def test_cancel_in_mid_frame(child: Child, folder: Path) -> None:
 
 def test_cancel_of_a_frame_that_waits(child: Child, folder: Path) -> None:
     """A Cancel that comes before its Begin is taken up counts, and nothing is sampled."""
-    child.say(begin(folder, 7), begin(folder, 8), wire.Cancel(frame=8, attempt=1))
+    child.say(begin(folder, 7, steps=40), begin(folder, 8), wire.Cancel(frame=8, attempt=1))
     child.until(wire.Final)
     assert child.hear() == wire.Cancelled(frame=8, attempt=1, step=0)
 
@@ -185,21 +189,31 @@ def test_a_lora_that_cannot_be_used_fails_its_frame_alone(child: Child, folder: 
 
 
 def test_pictures_that_are_made_together(child: Child, folder: Path) -> None:
-    """Each has its previews and its own end; one that is stopped leaves the others, and the next comes."""
-    several = [begin(folder, frame, seed=frame, steps=40) for frame in (30, 31, 32)]
+    """Each has its previews and its own end; one that is stopped leaves the others, and the next comes. It
+    would go on for ever, so the Cancel finds it whenever it comes.
+    """
+    steps = {30: 40, 31: ENDLESS, 32: 40}
+    several = [begin(folder, frame, seed=frame, steps=steps[frame]) for frame in steps]
     child.say(wire.Together(begins=several), begin(folder, 33))
-    _, first = child.until(wire.Preview)
-    child.say(wire.Cancel(frame=31, attempt=1))
-    before, cancelled = child.until(wire.Cancelled)
-    assert (cancelled.frame, 0 < cancelled.step < 40) == (31, True)
-    shown, final = child.until(wire.Final)
-    after, other = child.until(wire.Final)
-    assert (final.frame, other.frame, final.batch, other.batch) == (30, 32, 3, 3)
-    replies = [first, *before, *shown, *after]
-    for frame, last in ((30, 40), (31, cancelled.step), (32, 40)):
-        previews = [it for it in replies if isinstance(it, wire.Preview) and it.frame == frame]
-        assert sum(1 + preview.skipped for preview in previews) == last
-    assert [it for it in after if isinstance(it, wire.Preview) and it.frame == 30] == []
+    shown = dict.fromkeys(steps, 0)
+    ended: dict[int, wire.Final | wire.Cancelled] = {}
+    while len(ended) < 3:
+        reply = child.hear()
+        assert isinstance(reply, wire.Preview | wire.Final | wire.Cancelled)
+        assert reply.frame not in ended
+        if isinstance(reply, wire.Preview):
+            if not any(shown.values()):
+                child.say(wire.Cancel(frame=31, attempt=1))
+            shown[reply.frame] += 1 + reply.skipped
+        else:
+            ended[reply.frame] = reply
+    stopped = ended.pop(31)
+    assert isinstance(stopped, wire.Cancelled)
+    assert shown == {30: 40, 31: stopped.step, 32: 40}
+    assert [(frame, isinstance(it, wire.Final) and it.batch) for frame, it in ended.items()] == [
+        (30, 3),
+        (32, 3),
+    ]
     assert child.until(wire.Final)[1].frame == 33
 
 
@@ -227,7 +241,7 @@ def test_ctrl_c_is_the_daemons_to_handle(child: Child, folder: Path) -> None:
 def test_end_of_input_in_mid_frame(folder: Path, tmp_path: Path) -> None:
     """When the daemon is gone the child ends at once, in the middle of a frame."""
     child = Child(tmp_path / "stderr")
-    child.say(begin(folder, 1, steps=10_000))  # longer than `close` waits
+    child.say(begin(folder, 1, steps=ENDLESS))
     child.until(wire.Preview)
     assert child.close() == 0
 

@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -34,7 +34,6 @@ def read(data: bytes) -> Pixels:
 
 
 @given(SHAPES, st.integers(0, 9), st.sampled_from([1, 4, 256]))
-@settings(deadline=None)
 def test_a_png_is_the_pixels(shape: tuple[int, int], seed: int, grain: int) -> None:
     """Of any shape, smooth or grainy."""
     pixels = picture(*shape, seed, grain)

@@ -80,6 +80,7 @@ def test_a_second_pass_goes_on_too(folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.torture
+@pytest.mark.timeout(3600)
 def test_fifty_kills(folder: Path, tmp_path: Path) -> None:
     """At random steps, over all kinds of samplers."""
     torment(folder, tmp_path, 50, random.Random(50))

@@ -106,7 +106,7 @@ JOBS = st.fixed_dictionaries(
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @drawn(st.lists(st.none() | JOBS, max_size=60), st.integers(1, 6), st.integers(0, 8))
 def test_nobody_waits_for_ever(story: list[dict[str, Any] | None], most: int, overtaking: int) -> None:
     """Whatever arrives between batches (a job, or nothing): priority rules, a batch is of one kind, and no

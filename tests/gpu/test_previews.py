@@ -13,6 +13,7 @@ from PIL import Image
 
 from daemon.gpu import denoise, previews, sdxl, wire
 from daemon.gpu.formats import Pixels
+from tests.serving import PATIENCE
 
 
 def shot(step: int, frame: int = 1) -> previews.Shot:
@@ -40,7 +41,7 @@ class Gate:
     def __call__(self, preview: wire.Preview | wire.Stored) -> None:
         """Wait for the gate, then keep the message."""
         self.entered.release()
-        assert self.open.wait(10)
+        assert self.open.wait(PATIENCE)
         self.sent.append(preview)
 
 
@@ -205,12 +206,12 @@ def test_nothing_more_is_sent_of_a_frame_that_is_forgotten() -> None:
 
     def slow() -> Pixels:
         encoding.set()
-        assert go_on.wait(10)
+        assert go_on.wait(PATIENCE)
         return np.zeros((3, 4, 3), np.uint8)
 
     with previews.Encoder(sent.append) as encoder:
         encoder.offer(dataclasses.replace(shot(1), picture=slow))
-        assert encoding.wait(10)
+        assert encoding.wait(PATIENCE)
         encoder.offer(shot(2))
         encoder.offer(shot(1, frame=2))
         encoder.forget(1)
@@ -226,12 +227,12 @@ def test_a_forgotten_frames_trouble_is_nobodys() -> None:
 
     def fails() -> Pixels:
         encoding.set()
-        assert go_on.wait(10)
+        assert go_on.wait(PATIENCE)
         raise OSError("no more")
 
     with previews.Encoder(lambda reply: None) as encoder:
         encoder.offer(dataclasses.replace(shot(1), picture=fails))
-        assert encoding.wait(10)
+        assert encoding.wait(PATIENCE)
         encoder.forget(1)
         go_on.set()
         encoder.drain(1)

@@ -147,6 +147,4 @@ class Frames(RuleBasedStateMachine):
 def test_frames_in_any_order(checkpoint: sdxl.Checkpoint, plain: wire.Begin) -> None:
     """Whatever is begun, stepped, stored, lost and continued when: every frame that ends is its seed's."""
     machine = type("Bound", (Frames,), {"checkpoint": checkpoint, "plain": plain, "expected": {}})
-    run_state_machine_as_test(
-        machine, settings=settings(max_examples=12, stateful_step_count=15, deadline=None)
-    )
+    run_state_machine_as_test(machine, settings=settings(max_examples=12, stateful_step_count=15))

@@ -13,6 +13,7 @@ from anyio import from_thread
 from daemon.app import running
 from daemon.gpu import sums
 from daemon.gpu.sums import File, Sums
+from tests.serving import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -115,7 +116,7 @@ async def test_an_end_does_not_wait_for_a_large_file(tmp_path: Path, monkeypatch
         file.truncate(2**30)
     large = File.at(tmp_path / "large")
     assert large is not None
-    with anyio.fail_after(20):
+    with anyio.fail_after(PATIENCE):
         async with at_work(tmp_path / "sums.json") as known:
             known.want([large])
             while not looks:

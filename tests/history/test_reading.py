@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 import anyio
@@ -77,7 +78,9 @@ async def test_answers_are_of_one_moment_while_the_daemon_writes_and_seals(home:
     async with served(home) as log, anyio.create_task_group() as tasks:
 
         async def write() -> None:
-            for number in range(9, 40):
+            for number in count(9):
+                if number >= 40 and len(answers) >= 2:
+                    return
                 for event in picture(home, number):
                     await log.append(event)
                 if number % 10 == 0:

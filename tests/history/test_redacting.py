@@ -19,6 +19,7 @@ from daemon.faults import whole_fault
 from daemon.history import reading, redacting
 from daemon.settings import Home
 from tests.commands.typing import typed
+from tests.daemons import TIMEOUT
 from tests.events.histories import files
 from tests.history.homes import EACH, made, record, seal, served
 from tests.history.test_audit import edited, places, verify
@@ -276,7 +277,7 @@ def cut_off(home: Home, at: int) -> bool:
     """Redact in a process that ends just before its `at`-th rename, deletion or making of a file; False if it
     came to its end."""
     command = [sys.executable, "-c", CUT_OFF, str(at), "redact", "--job", str(JOB), "--home", str(home.root)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
     assert ended.returncode in (0, 99), ended.stderr
     return ended.returncode == 99
 
@@ -301,6 +302,7 @@ def test_cut_off_anywhere_it_is_finished_by_whoever_comes_next(home: Home, at: i
 
 
 @pytest.mark.torture
+@pytest.mark.timeout(3600)
 def test_cut_off_everywhere_it_is_finished_by_whoever_comes_next(original: Home, tmp_path: Path) -> None:
     """At each rename, deletion and making of a file; twice in a row, too."""
     at, cut = 0, True

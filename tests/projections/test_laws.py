@@ -133,7 +133,7 @@ legal_histories = st.composite(legal)()
 
 
 @hypothesis_given(legal_histories)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_in_every_legal_history_jobs_and_frames_agree(history: list[Event]) -> None:
     """A job counts exactly its frames' ends, and only what is over is closed."""
     state = given(*history)
@@ -146,7 +146,7 @@ def test_in_every_legal_history_jobs_and_frames_agree(history: list[Event]) -> N
 
 
 @hypothesis_given(legal_histories, st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_folding_in_drafts_equals_folding_at_once(history: list[Event], data: st.DataObject) -> None:
     """However a history is cut into batches, adopted drafts lead to the same state."""
     whole, pieced = given(*history), State()
@@ -170,7 +170,7 @@ def test_folding_in_drafts_equals_folding_at_once(history: list[Event], data: st
 
 
 @hypothesis_given(legal_histories)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_dropped_draft_leaves_no_trace(history: list[Event]) -> None:
     """What was only tried did not happen."""
     state = given(*history)

@@ -13,8 +13,8 @@ import anyio
 import duckdb
 import pytest
 from anyio import to_thread
-from hypothesis import HealthCheck, settings
 from hypothesis import given as hypothesis_given
+from hypothesis import settings
 from msgspec.structs import replace
 
 from daemon.events import codec, database
@@ -26,6 +26,7 @@ from daemon.projections.laws import Refused
 from daemon.projections.state import KEPT, State
 from daemon.projections.tables import TABLES
 from tests.projections.test_laws import legal_histories
+from tests.serving import PATIENCE
 from tests.stories import (
     NOON,
     accepted,
@@ -97,7 +98,7 @@ def in_database(history: list[Recorded]) -> duckdb.DuckDBPyConnection:
 
 
 @hypothesis_given(legal_histories)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 def test_sql_makes_the_rows_that_the_fold_makes(history: list[Event]) -> None:
     """Two ways to the same tables, for every history that the laws let happen."""
     state = State()
@@ -237,7 +238,7 @@ async def test_nothing_is_recalled_while_the_tables_are_made_anew(tmp_path: Path
         @staticmethod
         def remake(connection: duckdb.DuckDBPyConnection) -> None:
             begun.set()
-            asked.wait(60)
+            asked.wait(PATIENCE)
             restoring.remake(connection)
             made.set()
 
@@ -388,7 +389,7 @@ async def test_a_flush_that_is_cancelled_loses_no_row(tmp_path: Path) -> None:
         await whole_picture(log, 1)
 
         def keep_busy(connection: duckdb.DuckDBPyConnection) -> None:
-            release.wait(60)
+            release.wait(PATIENCE)
 
         async with anyio.create_task_group() as busy:
             busy.start_soon(log.transaction, keep_busy)
@@ -428,7 +429,7 @@ async def test_what_a_flush_wrote_beside_a_recall_stays_in_memory_until_its_end(
         def recall(connection: duckdb.DuckDBPyConnection, keys: Any) -> Any:
             found = restoring.recall(connection, keys)
             read.set()
-            release.wait(60)
+            release.wait(PATIENCE)
             return found
 
     async with opened(tmp_path / "history.duckdb", State(), Slow) as log:
