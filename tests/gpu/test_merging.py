@@ -135,6 +135,15 @@ def test_a_linear_layer_is_changed_by_its_formula(
     assert bits(model) == before
 
 
+def test_a_difference_and_a_pair_for_one_layer_are_both_added(model: sdxl.Checkpoint, tmp_path: Path) -> None:
+    """None is passed over in silence."""
+    apply(model)
+    own = weight_of(model, LINEAR)
+    (whole, first), (matrices, second) = difference(*own.shape), pair(*own.shape)
+    apply(model, (saved(tmp_path / "both.safetensors", {LINEAR: whole | matrices}), 1.0))
+    torch.testing.assert_close(weight_of(model, LINEAR), own + first + second, rtol=1e-5, atol=1e-6)
+
+
 def tucker(rows: int, columns: int) -> tuple[Tensors, torch.Tensor]:
     """A convolution's core with a matrix on either side, as LoCon has it."""
     up, down, core = numbers(rows, RANK, 1, 1), numbers(RANK, columns, 1, 1), numbers(RANK, RANK, 3, 3)
@@ -399,6 +408,18 @@ def test_a_file_that_does_not_fit_is_named_and_leaves_nothing_behind(
         assert str(path) in str(caught.value)
         assert "\n" not in str(caught.value)
         assert bits(model) == before
+
+
+def test_no_file_makes_more_of_its_numbers_than_its_layer_has() -> None:
+    """Nor on the way: by a matrix of more axes, or by a core with a side as long as can be."""
+    layer, tall, long = torch.nn.Linear(64, 64), torch.ones(4096, 1), torch.ones(10**9, 1).expand(1, 10**9, 1)
+    of_three = {"hada_w1_b": torch.ones(2, 1, 1), "hada_w2_b": torch.ones(2, 1, 1)}
+    of_three |= {"hada_w1_a": tall, "hada_w2_a": tall}
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        differences.of(layer, of_three)
+    core = {"lora_up.weight": tall, "lora_down.weight": long[0], "lora_mid.weight": long[..., None]}
+    with pytest.raises(ValueError, match="make more than the layer's 4096 numbers"):
+        differences.of(layer, core)
 
 
 def test_memory_that_runs_out_is_nobodys_fault(
