@@ -4,6 +4,7 @@ checkpoint's own numbers come back.
 
 import hashlib
 import logging
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -425,21 +426,26 @@ def test_no_file_makes_more_of_its_numbers_than_its_layer_has() -> None:
 def test_memory_that_runs_out_is_nobodys_fault(
     model: sdxl.Checkpoint, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is told as that, so that room is made and it is tried again; the half that was done is undone."""
+    """It is told as that, so that room is made and it is tried again; the half that was done is undone, and
+    nothing of it is held on to meanwhile.
+    """
     apply(model)
     before = bits(model)
     added = differences.of
-    done: list[object] = []
+    done: list[weakref.ref[torch.Tensor]] = []
 
     def full(layer: object, tensors: Tensors) -> Tensors:
-        done.append(layer)
+        done.append(weakref.ref(next(iter(tensors.values()))))
         if len(done) == 2:
             raise torch.OutOfMemoryError
         return added(layer, tensors)
 
     monkeypatch.setattr(differences, "of", full)
-    with pytest.raises(torch.OutOfMemoryError):
+    try:
         apply(model, (files["lokr"], 1.0))
+    except torch.OutOfMemoryError as error:
+        error.__traceback__ = None  # as `spare` does before it tries again
+    assert [tensor() for tensor in done] == [None, None]
     assert bits(model) == before
     apply(model, (files["lokr"], 1.0))
     assert bits(model) != before
