@@ -1,7 +1,7 @@
 """`embedding:name` in a prompt, as ComfyUI writes it: learned words (textual inversion) from a file.  PURE"""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 
 import msgspec
 
@@ -61,12 +61,12 @@ def named(*texts: str) -> list[str]:
     return list(dict.fromkeys(part.name for part in parts if isinstance(part, Mention)))
 
 
-def without(text: str, name: str) -> str:
-    """The text without a name's mentions, and without the commas that stood behind them."""
+def without(text: str, names: Container[str]) -> str:
+    """The text without these names' mentions, and without the commas that stood behind them."""
     kept: list[str] = []
     behind_one = False
     for part in parted(text):
-        if part == Mention(name):
+        if isinstance(part, Mention) and part.name in names:
             behind_one = True
             continue
         words = part if isinstance(part, str) else f"embedding:{part.name}"

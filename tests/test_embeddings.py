@@ -67,9 +67,7 @@ def test_every_mention_is_found_and_can_be_taken_out(parts: list[tuple[str, str]
     """And nothing else is lost but commas and spaces; A1111's words come back from their names."""
     text = "".join(f"{words} embedding:{name} " for words, name in parts) + rest
     assert embeddings.named(text) == list(dict.fromkeys(name for _, name in parts))
-    left = text
-    for name in embeddings.named(text):
-        left = embeddings.without(left, name)
+    left = embeddings.without(text, embeddings.named(text))
     assert embeddings.named(left) == []
     kept = "".join(words for words, _ in parts) + rest
     assert [c for c in left if c not in ", "] == [c for c in kept if c not in ", "]
