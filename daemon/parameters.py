@@ -45,6 +45,7 @@ _SHORT = 10
 """Digits of a checkpoint's SHA-256 by which A1111 and Civitai know it."""
 _LEARNED, _SHORT_LEARNED = "TI hashes", 12
 """The learned words of the prompts, and digits of their files' SHA-256."""
+_DIGEST = re.compile(r" *[0-9a-f]+")
 _NOT_SETTINGS = {"Version", "App"}
 """Which program wrote the picture says nothing of how it is to be made."""
 _NUMBER = re.compile(r"-?\d{1,40}(\.\d{1,20})?(e[+-]?\d{1,3})?", re.ASCII)
@@ -186,15 +187,20 @@ def _without_hires(carried: Carried, settings: list[tuple[str, str]]) -> list[tu
 
 def _without_learned(carried: Carried, settings: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """The rest of the settings, once the words that were learned are named as such in the prompts."""
-    names = re.findall(r"([^:,]{1,200}): *[0-9a-f]+", dict(settings).get(_LEARNED, ""))
-    before = [carried.keys.get(key) for key in ("prompt", "negative_prompt")]
-    for key in ("prompt", "negative_prompt"):
-        for name in names:
-            if key in carried.keys:
-                carried.keys[key] = embeddings.mentioned(carried.keys[key], name.strip())
-    if before == [carried.keys.get(key) for key in ("prompt", "negative_prompt")]:
+    listed = {
+        name.strip(): entry.strip()
+        for entry in dict(settings).get(_LEARNED, "").split(",")
+        for name, _, digest in [entry.rpartition(":")]
+        if _DIGEST.fullmatch(digest)
+    }
+    words = {key: carried.keys[key] for key in ("prompt", "negative_prompt") if key in carried.keys}
+    carried.keys |= {key: embeddings.mentioned(text, listed) for key, text in words.items()}
+    found = embeddings.named(*(carried.keys[key] for key in words))
+    if not listed.keys() & set(found):
         return settings
-    return [(label, value) for label, value in settings if label != _LEARNED]
+    left = ", ".join(entry for name, entry in listed.items() if name not in found)
+    named = ((label, left if label == _LEARNED else value) for label, value in settings)
+    return [(label, value) for label, value in named if (label, value) != (_LEARNED, "")]
 
 
 def _without_refiner(carried: Carried, settings: list[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -140,13 +140,16 @@ def _judged(carried: Carried, model: str, lacks: Lacks) -> Sheet | list[Fault]:
 
 
 def _without_learned(keys: dict[str, Any], lacks: Lacks) -> Iterator[str]:
-    """Take learned words that are not here out of the prompts, and name them."""
+    """Take learned words that are not here out of the prompts, and name them. Of more than can be named, as a
+    stranger's text may hold, the others are left, for the prompt to be refused by.
+    """
     for key in ("prompt", "negative_prompt"):
-        text = keys.get(key)
-        for name in embeddings.named(text) if isinstance(text, str) else []:
-            if (lack := lacks("embedding", name)) is not None:
-                keys[key] = embeddings.without(keys[key], name)
-                yield f"embedding:{name} in the {key.replace('_', ' ')} ({lack.message})"
+        if not isinstance(text := keys.get(key), str):
+            continue
+        looked = ((name, lacks("embedding", name)) for name in embeddings.named(text)[:_NOTES])
+        lost = {name: lack.message for name, lack in looked if lack is not None}
+        keys[key] = embeddings.without(text, lost)
+        yield from (f"embedding:{name} in the {key.replace('_', ' ')} ({why})" for name, why in lost.items())
 
 
 def _brief(rest: list[str]) -> list[str]:

@@ -236,3 +236,11 @@ def test_learned_words_are_written_as_a1111_knows_them_and_come_back() -> None:
         prompt.negative_prompt,
     )
     assert not any("TI hashes" in line for line in carried.rest)
+
+
+def test_learned_words_that_cannot_be_mentioned_are_told() -> None:
+    """Others beside them are mentioned; what is left of the list is as it was."""
+    listed = 'TI hashes: "neg: 0a, my style: 1b, nowhere: 2c"'
+    carried = parameters.read(f"a my style fox, neg\n{TAIL}, {listed}")
+    assert carried.keys["prompt"] == "a my style fox, embedding:neg"
+    assert "TI hashes: my style: 1b, nowhere: 2c" in carried.rest

@@ -71,6 +71,22 @@ def test_learned_words_are_carried_over_where_they_are_here() -> None:
     ]
 
 
+def test_a_megabyte_of_learned_words_is_refused_at_once() -> None:
+    """Each is looked for in a folder: not more of them than would be named."""
+    looked: list[str] = []
+
+    def lacks(_kind: Kind, name: str) -> Lack:
+        looked.append(name)
+        return Lack("nobody has it", "")
+
+    words = " ".join(f"embedding:w{n}" for n in range(60_000))
+    refused = reprints.of_picture(
+        saved({"parameters": f"{words}\nSteps: 20, Seed: 1, Size: 512x512"}), "demo", lacks
+    )
+    assert isinstance(refused, list)
+    assert len(looked) < 500
+
+
 def test_a_picture_by_another_program_gives_its_prompt_and_names_the_rest() -> None:
     """What has no key, and what cannot be made, by the words that a prompt file would get."""
     settings = "Steps: 9999, Sampler: Nobody's, CFG scale: 7, Seed: -1, Size: 500x512"

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from daemon import emphasis
-from daemon.embeddings import Mention, parted
+from daemon.embeddings import Mention, hidden, shown
 from daemon.gpu import embeddings
 from daemon.gpu.sdxl import Checkpoint
 
@@ -107,11 +107,13 @@ class Reader:
 
     def _paragraphs(self, text: str) -> Iterator[list[list[_Token]]]:
         """What stands together, between BREAKs: mostly single tokens."""
-        for paragraph in emphasis.parse(text) or [[emphasis.Piece("")]]:
+        words, names = hidden(text)
+        mentioned = iter(names)
+        for paragraph in emphasis.parse(words) or [[emphasis.Piece("")]]:
             yield [
                 together
                 for piece in paragraph
-                for part in parted(piece.text)
+                for part in shown(piece.text, mentioned)
                 for together in self._tokens(part, piece.weight)
             ]
 

@@ -16,6 +16,8 @@ _MARKS = re.compile(
     r"\.(hada_\w+|lokr_\w+|dora_scale|diff|diff_b|w_norm|b_norm|lora_mid\.weight|oft_\w+|[ab][12]\.weight)$"
 )
 """Ends of the keys by which such files are known; the last two (OFT, BOFT, GLoRA) to be refused by name."""
+_ON_THE_WAY = 2**26
+"""Numbers between the two sides of a core: more than any rank that people train makes of a layer."""
 _ADDED = {"diff": "weight", "diff_b": "bias", "w_norm": "weight", "b_norm": "bias"}
 """Keys of plain differences, and what they are added to."""
 
@@ -38,7 +40,7 @@ def of(layer: Any, tensors: Tensors) -> Tensors:
     magnitude = given.pop("dora_scale", None)
     alpha = given.pop("alpha", None)
     if given:
-        added["weight"] = _difference(given, alpha, layer.weight.shape)
+        added["weight"] = added.get("weight", 0.0) + _difference(given, alpha, layer.weight.shape)
     if magnitude is not None:
         own = layer.weight.float()
         added["weight"] = _of_magnitude(own + added.get("weight", 0.0), magnitude) - own
@@ -102,15 +104,18 @@ def _oriented(
     up: torch.Tensor, down: torch.Tensor, core: torch.Tensor | None, size: int
 ) -> tuple[torch.Tensor, int]:
     """The product and its rank. With a core LyCORIS has the first matrix the other way round."""
+    up, down = up.flatten(1), down.flatten(1)  # of more axes they would make a matrix for each
     return _product(up if core is None else up.T, down, core, size), len(down)
 
 
 def _product(up: torch.Tensor, down: torch.Tensor, core: torch.Tensor | None, most: int) -> torch.Tensor:
     """`up` (rows × rank) by `down` (rank × columns), or, by Tucker, each along one axis of a `core`
-    (rank × rank × height × width). A few bytes could ask for a matrix of any size, so: not above `most`.
+    (rank × rank × height × width). A few bytes could ask for a matrix of any size, so: not above `most`, nor
+    far above it on the way there.
     """
     between = 1 if core is None else math.prod(core.shape[2:])
-    if len(up) * down[0].numel() * between > most:
+    on_the_way = 0 if core is None else len(up) * len(down) * between
+    if len(up) * down[0].numel() * between > most or on_the_way > max(most, _ON_THE_WAY):
         raise ValueError(f"{list(up.shape)} by {list(down.shape)} make more than the layer's {most} numbers")
     if core is None:
         return up @ down

@@ -65,8 +65,10 @@ def _merge(checkpoint: Checkpoint, changes: list[merging.Change]) -> None:
     encoders = [checkpoint.pipe.text_encoder, checkpoint.pipe.text_encoder_2]
     try:
         merging.put(checkpoint.pipe.unet, encoders, checkpoint.merged, changes)
+        return
     except merging.Misfit as misfit:
-        _blame(misfit.path, checkpoint, misfit.error)
+        path, error = misfit.path, misfit.error
+    _blame(path, checkpoint, error)
 
 
 def _switch(checkpoint: Checkpoint, active: dict[str, float]) -> None:

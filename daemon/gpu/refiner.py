@@ -12,6 +12,7 @@ import torch
 
 from daemon.gpu import conditioning, denoise, samplers, wire
 from daemon.gpu.denoise import Denoise
+from daemon.gpu.merging import Merged
 from daemon.gpu.sdxl import Checkpoint
 
 PRETTY, PLAIN = 6.0, 2.5
@@ -24,7 +25,7 @@ def let_go(state: Denoise) -> None:
     """
     pipe = state.checkpoint.pipe
     parts = SimpleNamespace(vae=pipe.vae, image_processor=pipe.image_processor, scheduler=pipe.scheduler)
-    state.checkpoint = replace(state.checkpoint, pipe=parts)
+    state.checkpoint = replace(state.checkpoint, pipe=parts, merged=Merged())  # which knows the weights
 
 
 def second(state: Denoise, request: wire.Begin, refiner: Checkpoint) -> Denoise:

@@ -159,6 +159,17 @@ def test_learned_words_are_read_where_they_are_named(
     assert torch.equal(encode(checkpoint, "a red fox, night"), before)
 
 
+def test_brackets_make_no_mention_of_words_nor_words_of_a_mention(
+    checkpoint: sdxl.Checkpoint, learned: dict[str, str]
+) -> None:
+    """Those that count 1 leave their words beside others; a file is looked for by the text as written."""
+    two = with_learned(checkpoint, "(embedding:fox:1)(embedding:fox:1)", learned)
+    assert torch.equal(two, encode(checkpoint, "red fox red fox"))
+    beside = with_learned(checkpoint, "(night:1)embedding:fox", learned)
+    assert torch.equal(beside, encode(checkpoint, "night red fox"))
+    with_learned(checkpoint, "(embedding::1)lost", {})  # words, for which there is no file to look for
+
+
 def test_learned_words_never_stand_half_in_a_chunk(checkpoint: sdxl.Checkpoint, tmp_path: Path) -> None:
     """What does not fit goes to the next one whole; what fits none is refused, as are other shapes."""
     widths = [getattr(checkpoint.pipe, f"text_encoder{each}").config.hidden_size for each in ("", "_2")]

@@ -4,6 +4,7 @@ checkpoint's own numbers come back.
 
 import hashlib
 import logging
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,15 @@ def test_a_linear_layer_is_changed_by_its_formula(
     torch.testing.assert_close(weight_of(model, NORM, "bias"), norms[1] + 2 * weight * norm)
     apply(model, (path, 0.0))
     assert bits(model) == before
+
+
+def test_a_difference_and_a_pair_for_one_layer_are_both_added(model: sdxl.Checkpoint, tmp_path: Path) -> None:
+    """None is passed over in silence."""
+    apply(model)
+    own = weight_of(model, LINEAR)
+    (whole, first), (matrices, second) = difference(*own.shape), pair(*own.shape)
+    apply(model, (saved(tmp_path / "both.safetensors", {LINEAR: whole | matrices}), 1.0))
+    torch.testing.assert_close(weight_of(model, LINEAR), own + first + second, rtol=1e-5, atol=1e-6)
 
 
 def tucker(rows: int, columns: int) -> tuple[Tensors, torch.Tensor]:
@@ -401,24 +411,41 @@ def test_a_file_that_does_not_fit_is_named_and_leaves_nothing_behind(
         assert bits(model) == before
 
 
+def test_no_file_makes_more_of_its_numbers_than_its_layer_has() -> None:
+    """Nor on the way: by a matrix of more axes, or by a core with a side as long as can be."""
+    layer, tall, long = torch.nn.Linear(64, 64), torch.ones(4096, 1), torch.ones(10**9, 1).expand(1, 10**9, 1)
+    of_three = {"hada_w1_b": torch.ones(2, 1, 1), "hada_w2_b": torch.ones(2, 1, 1)}
+    of_three |= {"hada_w1_a": tall, "hada_w2_a": tall}
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        differences.of(layer, of_three)
+    core = {"lora_up.weight": tall, "lora_down.weight": long[0], "lora_mid.weight": long[..., None]}
+    with pytest.raises(ValueError, match="make more than the layer's 4096 numbers"):
+        differences.of(layer, core)
+
+
 def test_memory_that_runs_out_is_nobodys_fault(
     model: sdxl.Checkpoint, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is told as that, so that room is made and it is tried again; the half that was done is undone."""
+    """It is told as that, so that room is made and it is tried again; the half that was done is undone, and
+    nothing of it is held on to meanwhile.
+    """
     apply(model)
     before = bits(model)
     added = differences.of
-    done: list[object] = []
+    done: list[weakref.ref[torch.Tensor]] = []
 
     def full(layer: object, tensors: Tensors) -> Tensors:
-        done.append(layer)
+        done.append(weakref.ref(next(iter(tensors.values()))))
         if len(done) == 2:
             raise torch.OutOfMemoryError
         return added(layer, tensors)
 
     monkeypatch.setattr(differences, "of", full)
-    with pytest.raises(torch.OutOfMemoryError):
+    try:
         apply(model, (files["lokr"], 1.0))
+    except torch.OutOfMemoryError as error:
+        error.__traceback__ = None  # as `spare` does before it tries again
+    assert [tensor() for tensor in done] == [None, None]
     assert bits(model) == before
     apply(model, (files["lokr"], 1.0))
     assert bits(model) != before

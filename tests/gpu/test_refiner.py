@@ -6,6 +6,7 @@ import json
 import shutil
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from daemon.gpu import (
     hires,
     images,
     memory,
+    merging,
     previews,
     refiner,
     samplers,
@@ -294,6 +296,20 @@ def test_the_base_leaves_memory_if_both_do_not_fit(
     assert isinstance(whole, wire.Final)
     assert isinstance(alone, wire.Final)
     assert alone.pixels_sha256 == whole.pixels_sha256
+
+
+def test_a_base_whose_weights_are_changed_leaves_memory_too(
+    checkpoint: sdxl.Checkpoint, plain: wire.Begin
+) -> None:
+    """What is known of its own numbers goes with it."""
+    weight = torch.nn.Parameter(torch.ones(1))
+    changed = replace(checkpoint, merged=merging.Merged({"style": 1.0}, [(weight, torch.ones(1))]))
+    state = denoise.begin(changed, ask(plain))
+    held = weakref.ref(weight)
+    refiner.let_go(state)
+    del changed, weight
+    gc.collect()
+    assert held() is None
 
 
 def test_the_base_leaves_memory_where_the_refiner_goes_on_too(
