@@ -27,6 +27,13 @@ def known(keys: list[str]) -> bool:
     return any(_MARKS.search(key) or key.startswith("lycoris_") for key in keys)
 
 
+def check_finite(tensors: Tensors) -> None:
+    """Raise ValueError for a file with NaN or infinity in it: nothing but black pictures comes of one."""
+    for key, tensor in tensors.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor.float()).all():
+            raise ValueError(f"it has numbers that are none (NaN or infinity), in {key}")
+
+
 def of(layer: Any, tensors: Tensors) -> Tensors:
     """What is added to weight and bias of a layer, in float32; what is left alone is left out.
 

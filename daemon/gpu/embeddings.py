@@ -30,6 +30,8 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
         raise BadEmbedding(f"The embedding {path} cannot be read: {error.strerror or error}.") from error
     except SafetensorError as error:
         raise BadEmbedding(f"The embedding {path} is damaged or cut off ({error}).") from error
+    if not all(torch.isfinite(tensor.float()).all() for tensor in tensors.values()):
+        raise BadEmbedding(f"The embedding {path} has numbers that are none (NaN or infinity).")
     found = {
         suffix: tensors[key] if tensors[key].dim() > 1 else tensors[key][None]
         for suffix, keys in _KEYS.items()

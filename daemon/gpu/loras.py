@@ -122,7 +122,9 @@ def _is_merged(checkpoint: Checkpoint, path: Path) -> bool:
 def _read(checkpoint: Checkpoint, path: Path, name: str) -> None:
     """Load a file under a name. A file that fails leaves nothing behind."""
     try:
-        tensors = _scaled(load_file(path), _told(path))
+        given = load_file(path)
+        differences.check_finite(given)
+        tensors = _scaled(given, _told(path))
         with torch.random.fork_rng(devices=[]):  # layers are made with random weights, then filled
             checkpoint.pipe.load_lora_weights(tensors, adapter_name=name)
         _check_placed(checkpoint, tensors, name)

@@ -69,11 +69,11 @@ def put(unet: Any, encoders: list[Any], merged: Merged, wanted: list[Change]) ->
 
 def _take_out(merged: Merged) -> None:
     """The checkpoint as it was read."""
-    merged.names = {}
     while merged.own:
         parameter, own = merged.own[-1]
         parameter.data.copy_(own)
         merged.own.pop()
+    merged.names = {}  # last: whoever is cut off above begins here again
 
 
 def _by_layer(places: dict[str, Any], wanted: list[Change]) -> dict[Any, list[tuple[Change, Tensors]]]:
@@ -81,7 +81,9 @@ def _by_layer(places: dict[str, Any], wanted: list[Change]) -> dict[Any, list[tu
     layers: dict[Any, list[tuple[Change, Tensors]]] = {}
     for change in wanted:
         with _of(change):
-            groups = _groups(load_file(change.path))
+            tensors = load_file(change.path)
+            differences.check_finite(tensors)
+            groups = _groups(tensors)
             if strange := sorted(groups.keys() - places.keys()):
                 placed = f"{len(groups) - len(strange)} of its {len(groups)} layers"
                 raise ValueError(f"{placed} have a place in the checkpoint; {strange[0]} has none")

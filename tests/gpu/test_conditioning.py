@@ -197,6 +197,10 @@ BROKEN: dict[str, tuple[dict[str, torch.Tensor] | None, str]] = {
     "missing": (None, "cannot be read: No such file"),
     "of Stable Diffusion 1": ({"emb_params": torch.ones(2, 768)}, "one of Stable Diffusion 1 or 2"),
     "something else": ({"weight": torch.ones(2)}, "nothing for SDXL's text encoders"),
+    "of no numbers": (
+        {"clip_l": torch.full((1, 48), torch.nan), "clip_g": torch.ones(1, 80)},
+        "numbers that are none",
+    ),
     "of one encoder": ({"clip_g": torch.ones(2, 80)}, "has nothing for a text encoder"),
     "uneven": ({"clip_l": torch.ones(1, 48), "clip_g": torch.ones(2, 80)}, "not as many rows"),
 }

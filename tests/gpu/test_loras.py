@@ -276,6 +276,16 @@ FOREIGN: dict[str, tuple[Callable[[Path, Tensors], object], str]] = {
         lambda path, trained: save_file(trained, path, {"lora_adapter_metadata": "null"}),
         "what its header says of its alphas cannot be read",
     ),
+    "with a number that is none": (
+        lambda path, trained: save_file(
+            {
+                key: tensor * (torch.nan if key.endswith("fc1.lora_A.weight") else 1)
+                for key, tensor in trained.items()
+            },
+            path,
+        ),
+        "numbers that are none .NaN or infinity., in text_encoder",
+    ),
     "of a kind that nobody shares": (
         lambda path, trained: save_file(
             {"lora_unet_mid_block_resnets_0_conv1.oft_blocks": torch.ones(2)}, path

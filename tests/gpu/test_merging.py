@@ -377,6 +377,10 @@ FOREIGN: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda path: save_file({"lora_unet_nowhere.hada_w1_a": torch.ones(2)}, path),
         "0 of its 1 layers have a place in the checkpoint; lora_unet_nowhere has none",
     ),
+    "a number that is none": (
+        lambda path: saved(path, {LINEAR: {"diff_b": torch.ones(5), "alpha": torch.tensor(torch.inf)}}),
+        "numbers that are none .NaN or infinity.",
+    ),
     "half of a kind": (lambda path: saved(path, {LINEAR: {"hada_w1_a": torch.ones(2, 2)}}), "cannot be used"),
     "no kind at all": (
         lambda path: saved(path, {LINEAR: {"dora_scale": torch.ones(5, 1)}}),
