@@ -23,6 +23,7 @@ export function runForm(form, sent) {
   async function send() {
     if (button.getAttribute("aria-disabled") === "true") return;
     button.setAttribute("aria-disabled", "true");
+    const sentWords = text.value;
     const answer = await sendPrompt(promptOf(new FormData(form)));
     button.removeAttribute("aria-disabled");
     clearFaults(form);
@@ -30,7 +31,8 @@ export function runForm(form, sent) {
     form.classList.toggle("refused", !("accepted" in answer));
     said.textContent = "accepted" in answer ? queuedText(answer.accepted) : "trouble" in answer ? answer.trouble : "";
     if (!("accepted" in answer)) return;
-    text.value = "";
+    // Who types on meanwhile has begun the next one.
+    text.value = text.value.startsWith(sentWords) ? text.value.slice(sentWords.length) : text.value;
     sent(answer.accepted);
   }
 

@@ -181,9 +181,10 @@ listenForKeys(makeActs({ view: () => place.view, wall, past, history, log, compa
 connect({
   state: (state) => {
     const another = live?.epoch !== state.epoch;
+    const missed = live !== null && live.position < state.position; // what it was, nobody tells
     become(state);
     history.follow(state);
-    if (another) open(place);
+    if (another || missed) open(place);
     recollect(state);
   },
   event: (message) => {

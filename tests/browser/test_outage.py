@@ -109,6 +109,30 @@ def test_a_daemon_that_is_stopped_without_a_word_is_noticed(page: Page, daemon: 
     expect(card(page, later)).to_have_attribute("data-status", "done")
 
 
+def test_what_happened_in_a_silence_is_in_the_log_afterwards(
+    page: Page, daemon: Daemon, complaints: list[str]
+) -> None:
+    """Whoever comes back is told how things are, and not what led there: the open log asks for that."""
+    page.add_init_script("delete window.SharedWorker")  # whose clock no test can turn
+    page.clock.install()
+    page.reload()
+    open_view(page, "Log")
+    newest = page.locator("#events .event").first
+    expect(newest).to_be_visible()
+    daemon.process.send_signal(signal.SIGSTOP)
+    try:
+        page.context.set_offline(True)  # the stream that is open stays so
+        page.clock.fast_forward(60_000)
+        expect(page.locator("#banner")).to_contain_text("reconnects by itself")
+    finally:
+        daemon.process.send_signal(signal.SIGCONT)
+    (frame,) = finish(daemon, SHORT, steps=2)
+    last = daemon.wait_for_type("PreviewDeleted", frame=frame)
+    page.context.set_offline(False)
+    expect(newest).to_have_attribute("data-seq", str(last["seq"]))
+    complaints[:] = [text for text in complaints if "net::ERR_" not in text]
+
+
 def test_words_that_are_forgotten_leave_an_open_page(
     page: Page, tab: Callable[[], Page], daemon: Daemon, complaints: list[str]
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, Route, expect
 from safetensors.torch import save_file
 
 from daemon.samplers import SAMPLERS, SCHEDULERS
@@ -211,6 +211,21 @@ def test_the_form_sends_a_prompt_and_shows_its_faults_in_place(page: Page) -> No
     said = page.locator("output").text_content() or ""
     (frame,) = re.findall(r"frame (\d+)", said)
     expect(card(page, int(frame))).to_have_attribute("data-status", "done")
+
+
+def test_what_is_typed_while_a_prompt_is_sent_is_the_next_one(page: Page) -> None:
+    """The field is emptied of what was taken, and of nothing else."""
+    asked: list[Route] = []
+    page.route("**/api/jobs", lambda route: asked.append(route))
+    field = page.get_by_label("Prompt", exact=True)
+    field.fill("a blue boat")
+    with page.expect_request("**/api/jobs"):
+        field.press("Enter")
+    field.press("End")
+    field.type("a fox")
+    asked[0].continue_()
+    expect(page.locator("output")).to_have_text(re.compile(r"Job \d+ is queued"))
+    expect(field).to_have_value("a fox")
 
 
 def test_the_form_offers_what_there_is(page: Page, daemon: Daemon) -> None:
