@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from daemon import tags
+from daemon import embeddings, tags
 from daemon.agreement import Kind, Lack, Lacks
 from daemon.settings import DEMO, Home, resolve
 
@@ -28,18 +28,22 @@ def look(home: Home) -> Stock:
     return Stock(
         checkpoints=sorted({DEMO, *_checkpoints(home)}),
         loras=_files(home.loras),
-        embeddings=_files(home.embeddings),
+        embeddings=[
+            name for name in _files(home.embeddings) if embeddings.named(f"embedding:{name}") == [name]
+        ],
     )
 
 
 def _files(folder: Path) -> list[str]:
-    return sorted(file.stem for file in folder.glob(f"[!.]*{_ENDING}"))
+    """Those that a prompt can name."""
+    return sorted(file.stem for file in folder.glob(f"*{_ENDING}") if tags.is_name(file.stem))
 
 
 def _checkpoints(home: Home) -> list[str]:
     """Single files, and folders but for those that hold a single file's configs."""
     entries = [entry for entry in home.checkpoints.glob("[!.]*") if entry.suffix != ".config"]
-    return sorted(entry.name.removesuffix(_ENDING) for entry in entries if _is_checkpoint(entry))
+    names = (entry.name.removesuffix(_ENDING) for entry in entries if _is_checkpoint(entry))
+    return sorted(name for name in names if tags.is_name(name))
 
 
 def _is_checkpoint(entry: Path) -> bool:
@@ -83,7 +87,10 @@ def _checkpoint(home: Home, name: str) -> Lack | None:
 def _image(home: Home, name: str) -> Lack | None:
     found = home.image(name)
     if found is None:
-        there = sorted(file.name for file in home.images.glob("*") if file.suffix.lower() in _PICTURES)
+        pictures = (file for file in home.images.glob("*") if file.suffix.lower() in _PICTURES)
+        there = sorted(
+            file.name for file in pictures if file.name.isprintable()
+        )  # bytes of no letter are not
         hint = _instead(name, there, "Put it there, and name it by its name alone.")
         return Lack(f"there is no image {name[:100]!r} in images/, nor elsewhere within the home", hint)
     if found.suffix.lower() not in _PICTURES:

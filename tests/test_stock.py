@@ -1,6 +1,7 @@
 """What a prompt names must be there when it is taken, and what is there instead is said."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -164,9 +165,25 @@ def test_what_there_is_to_choose_from(stocked: Home) -> None:
     for name in ("sdxl.safetensors", "sdxl.config/unet", "folder/unet", ".hidden", "notes.txt", "x.part"):
         path = stocked.checkpoints / name
         path.mkdir(parents=True) if "/" in name else path.write_bytes(b"")
-    assert stock.look(stocked) == stock.Stock(
+    there = stock.Stock(
         checkpoints=["demo", "folder", "sdxl"],
         loras=["add-detail-xl", "pixel art"],
         embeddings=["negative_xl"],
     )
+    assert stock.look(stocked) == there
+    # What no prompt can name is not offered, nor said by a suggestion: not every name can be written down.
+    for folder in (stocked.loras, stocked.embeddings, stocked.checkpoints):
+        Path(os.fsdecode(bytes(folder) + b"/pixel-\xff.safetensors")).write_bytes(b"")
+    (stocked.embeddings / "my style.safetensors").write_bytes(b"")
+    assert stock.look(stocked) == there
+    (fault,) = faults(stocked, {"prompt": "a fox <lora:pixel:1>"})
+    assert fault.suggestion == "Did you mean `pixel art`?"
     assert stock.look(Home(stocked.root / "nowhere")).checkpoints == ["demo"]
+
+
+def test_a_picture_whose_name_is_no_text_is_not_suggested(stocked: Home) -> None:
+    """A name is bytes, and not all bytes can be written into an event."""
+    stocked.images.mkdir()
+    Path(os.fsdecode(bytes(stocked.images) + b"/cat-\xff.png")).write_bytes(b"")
+    (fault,) = faults(stocked, {"prompt": "a fox", "image": "cat.png"})
+    assert fault.suggestion == "Put it there, and name it by its name alone."
