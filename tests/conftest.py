@@ -21,8 +21,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 child.spin_briefly()  # before anything imports torch
 # Small pictures gain nothing by a second thread, and it would take a core from whatever else tests.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# An example that is slow tells of the machine, and hypothesis would call it a fault from 0.2 s on. What decides
-# whether a change may go in draws the same examples each time; everyone else's runs look for new ones.
+# An example that is slow tells of the machine, and hypothesis would call it a fault from 0.2 s on. What
+# decides whether a change may go in draws the same examples each time; all other runs look for new ones.
 drawing.register_profile(
     "any machine",
     deadline=None,
