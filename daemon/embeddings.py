@@ -61,6 +61,11 @@ def named(*texts: str) -> list[str]:
     return list(dict.fromkeys(part.name for part in parts if isinstance(part, Mention)))
 
 
+def is_name(name: str) -> bool:
+    """Whether a prompt can mention it."""
+    return named(f"embedding:{name}") == [name]
+
+
 def without(text: str, names: Container[str]) -> str:
     """The text without these names' mentions, and without the commas that stood behind them."""
     kept: list[str] = []
@@ -82,7 +87,7 @@ def bare(text: str) -> str:
 
 def mentioned(text: str, names: Iterable[str]) -> str:
     """The text of an author to whom a name alone was the word; names that cannot be mentioned are let be."""
-    able = [name for name in dict.fromkeys(names) if named(f"embedding:{name}") == [name]][:_MOST]
+    able = [name for name in dict.fromkeys(names) if is_name(name)][:_MOST]
     if not able:
         return text
     either = "|".join(map(re.escape, sorted(able, key=len, reverse=True)))

@@ -28,9 +28,7 @@ def look(home: Home) -> Stock:
     return Stock(
         checkpoints=sorted({DEMO, *_checkpoints(home)}),
         loras=_files(home.loras),
-        embeddings=[
-            name for name in _files(home.embeddings) if embeddings.named(f"embedding:{name}") == [name]
-        ],
+        embeddings=[name for name in _files(home.embeddings) if embeddings.is_name(name)],
     )
 
 
@@ -88,9 +86,8 @@ def _image(home: Home, name: str) -> Lack | None:
     found = home.image(name)
     if found is None:
         pictures = (file for file in home.images.glob("*") if file.suffix.lower() in _PICTURES)
-        there = sorted(
-            file.name for file in pictures if file.name.isprintable()
-        )  # bytes of no letter are not
+        names = (file.name for file in pictures)
+        there = sorted(name for name in names if name.isprintable())  # bytes of no letter are not
         hint = _instead(name, there, "Put it there, and name it by its name alone.")
         return Lack(f"there is no image {name[:100]!r} in images/, nor elsewhere within the home", hint)
     if found.suffix.lower() not in _PICTURES:

@@ -47,7 +47,7 @@ def test_ctrl_c_at_once_ends_without_a_word(command: list[str], tmp_path: Path) 
             text=True,
         )
         while process.poll() is None and not reads_us_in(process.pid):
-            time.sleep(0.001)
+            time.sleep(0.001)  # nothing tells what a starting process has read in
         time.sleep(after)  # the moment is the point here: there is nothing to wait for
         process.send_signal(signal.SIGINT)
         output, said = process.communicate(timeout=TIMEOUT)

@@ -6,7 +6,7 @@ without; a change of what is merged costs up to half a minute on two cores for a
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,8 @@ class Change:
 class Merged:
     """What is in a checkpoint's weights beside its own numbers."""
 
-    names: dict[str, float] = field(default_factory=dict)
-    """What is in it, and by which weight."""
+    names: dict[str, float] | None = field(default_factory=dict)
+    """What is in it, and by which weight; None while it is being changed, or where that was cut off."""
     own: list[tuple[nn.Parameter, torch.Tensor]] = field(default_factory=list)
     """The parameters that are changed, and what they are of themselves, on the CPU."""
 
@@ -58,22 +58,22 @@ def put(unet: Any, encoders: list[Any], merged: Merged, wanted: list[Change]) ->
     if names == merged.names:
         return
     _take_out(merged)
-    try:
+    with ExitStack() as undo:
+        undo.callback(_take_out, merged)
         for layer, changes in _by_layer(_places(unet, encoders), wanted).items():
             _change(layer, changes, merged)
-    except BaseException:
-        _take_out(merged)
-        raise
+        undo.pop_all()
     merged.names = names
 
 
 def _take_out(merged: Merged) -> None:
     """The checkpoint as it was read."""
+    merged.names = None
     while merged.own:
         parameter, own = merged.own[-1]
         parameter.data.copy_(own)
         merged.own.pop()
-    merged.names = {}  # last: whoever is cut off above begins here again
+    merged.names = {}
 
 
 def _by_layer(places: dict[str, Any], wanted: list[Change]) -> dict[Any, list[tuple[Change, Tensors]]]:
